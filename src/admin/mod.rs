@@ -1,0 +1,94 @@
+//! What ops ask the running proxy: metrics and health, on an address of their own.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::{Method, Response, StatusCode, header};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+
+use crate::audit::AuditLog;
+use crate::identity::Issuers;
+use crate::limit::{BodyMemory, InFlight};
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+/// Whether the proxy can serve, asked of the rooms themselves.
+#[derive(Clone)]
+pub struct Readiness {
+    /// Keys of every issuer.
+    pub issuers: Arc<Issuers>,
+    /// An address of the upstream.
+    pub upstream: Arc<Upstream>,
+    /// The audit log.
+    pub audit: AuditLog,
+}
+
+impl Readiness {
+    /// What is missing; empty when ready.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let checks = [
+            (self.issuers.are_ready(), "the keys of an issuer"),
+            (self.upstream.is_ready(), "an upstream address"),
+            (self.audit.is_writable(), "a writable audit log"),
+        ];
+        checks.into_iter().filter(|(ready, _)| !ready).map(|(_, what)| what).collect()
+    }
+}
+
+/// The admin address's pages: `/metrics`, `/healthz`, `/readyz`.
+pub struct Admin {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether to send traffic.
+    pub readiness: Readiness,
+    /// Requests under way.
+    pub in_flight: Arc<InFlight>,
+    /// Memory for bodies.
+    pub body_memory: Arc<BodyMemory>,
+}
+
+impl Admin {
+    fn page(&self, method: &Method, path: &str) -> (StatusCode, &'static str, Vec<u8>) {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return (StatusCode::METHOD_NOT_ALLOWED, TEXT, b"only GET\n".to_vec());
+        }
+        match path {
+            "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", self.metrics_text()),
+            "/healthz" => (StatusCode::OK, TEXT, b"ok\n".to_vec()),
+            "/readyz" => match self.readiness.missing() {
+                missing if missing.is_empty() => (StatusCode::OK, TEXT, b"ready\n".to_vec()),
+                missing => {
+                    (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("missing: {}\n", missing.join(", ")).into_bytes())
+                }
+            },
+            _ => (StatusCode::NOT_FOUND, TEXT, b"/metrics /healthz /readyz\n".to_vec()),
+        }
+    }
+
+    fn metrics_text(&self) -> Vec<u8> {
+        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        self.metrics.in_flight.set(gauge(self.in_flight.count()));
+        self.metrics.body_bytes.set(gauge(self.body_memory.held()));
+        self.metrics.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
+        self.metrics.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
+        self.metrics.text()
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        let (status, content_type, body) = self.page(&request.method, request.uri.path());
+        let length = body.len();
+        let body = if request.method == Method::HEAD { Vec::new() } else { body };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+        headers.insert(header::CONTENT_LENGTH, length.into());
+        response
+    }
+}

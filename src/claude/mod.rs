@@ -1,0 +1,21 @@
+//! The Claude API's wire: endpoints, what a request asks for, what an answer used, and the shape of errors.
+//!
+//! Everything here is plain Rust on bytes; sources are the API reference and the official SDKs.
+
+mod batch_links;
+mod endpoint;
+mod error;
+mod model;
+mod peek;
+mod scan;
+mod sse;
+mod usage;
+
+pub use batch_links::relative_results_url;
+pub use endpoint::{BodyRule, Endpoint, EndpointGroup, Match, find};
+pub use error::{ErrorType, error_body, error_event};
+pub use model::{Family, Model, ModelPattern};
+pub use peek::{Peek, Shape, peek};
+pub use scan::TopLevel;
+pub use sse::EventReader;
+pub use usage::{Answer, AnswerReader, CacheCreation, Iteration, OutputDetails, ServerToolUse, Usage};

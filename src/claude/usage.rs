@@ -1,0 +1,354 @@
+//! What an answer used, read from JSON and from SSE as the API reports it.
+
+use serde::{Deserialize, Serialize};
+
+use super::scan::TopLevel;
+use super::sse::EventReader;
+
+/// Tokens and billed tool calls of one answer. Names are the API's own; `None` is "not reported".
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens that were neither written to nor read from the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Output tokens, thinking included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Tokens written to the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_creation_input_tokens: Option<u64>,
+    /// Tokens read from the prompt cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read_input_tokens: Option<u64>,
+    /// The cache writes by time to live, for they differ in price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_creation: Option<CacheCreation>,
+    /// Calls of tools that the API runs itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_tool_use: Option<ServerToolUse>,
+    /// Part of `output_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens_details: Option<OutputDetails>,
+    /// `standard`, `priority` or `batch`: a price multiplier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_tier: Option<String>,
+    /// `standard` or `fast`: a price multiplier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<String>,
+    /// Where inference ran: a price multiplier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference_geo: Option<String>,
+    /// The parts of a call that ran several models or a compaction, whose tokens are not in the counts above.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<Vec<Iteration>>,
+}
+
+/// Cache writes by time to live.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheCreation {
+    /// Kept for five minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_5m_input_tokens: Option<u64>,
+    /// Kept for an hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_1h_input_tokens: Option<u64>,
+}
+
+/// Billed calls of server tools.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerToolUse {
+    /// Web searches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_search_requests: Option<u64>,
+    /// Web fetches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web_fetch_requests: Option<u64>,
+}
+
+/// Parts of the output tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputDetails {
+    /// Thinking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking_tokens: Option<u64>,
+}
+
+/// One part of a call (beta `usage.iterations`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Iteration {
+    /// `message`, `compaction`, `advisor_message`, `fallback_message` or one that does not exist yet.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The model, when it is not the answer's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// As in [`Usage`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// As in [`Usage`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// As in [`Usage`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_creation_input_tokens: Option<u64>,
+    /// As in [`Usage`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read_input_tokens: Option<u64>,
+}
+
+impl Usage {
+    /// Takes over every value that `later` reports. The API's stream counters are cumulative: the last one is the total.
+    fn replace_with(&mut self, later: Self) {
+        fn take<T>(value: &mut Option<T>, later: Option<T>) {
+            if later.is_some() {
+                *value = later;
+            }
+        }
+        take(&mut self.input_tokens, later.input_tokens);
+        take(&mut self.output_tokens, later.output_tokens);
+        take(&mut self.cache_creation_input_tokens, later.cache_creation_input_tokens);
+        take(&mut self.cache_read_input_tokens, later.cache_read_input_tokens);
+        take(&mut self.cache_creation, later.cache_creation);
+        take(&mut self.server_tool_use, later.server_tool_use);
+        take(&mut self.output_tokens_details, later.output_tokens_details);
+        take(&mut self.service_tier, later.service_tier);
+        take(&mut self.speed, later.speed);
+        take(&mut self.inference_geo, later.inference_geo);
+        take(&mut self.iterations, later.iterations);
+    }
+}
+
+/// What an answer says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The model that answered: aliases are resolved, a fallback may have served.
+    pub model: Option<String>,
+    /// The last usage that was reported.
+    pub usage: Option<Usage>,
+    /// Why the model stopped.
+    pub stop_reason: Option<String>,
+    /// The type of an error, in an error body or an SSE `error` event.
+    pub error_type: Option<String>,
+    /// A stream's last event was seen, so that the counts are totals.
+    pub complete: bool,
+    /// Content deltas of a stream: a floor for the output when the totals did not come.
+    pub deltas: u64,
+}
+
+/// Reads an [`Answer`] from the chunks of a response body, in memory that does not grow with it.
+#[derive(Debug)]
+pub struct AnswerReader {
+    answer: Answer,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Sse(EventReader),
+    Json(TopLevel),
+    Other,
+}
+
+impl AnswerReader {
+    /// A reader for a body of this `content-type`. Bodies that are neither JSON nor SSE are not looked at.
+    pub fn new(content_type: Option<&[u8]>) -> Self {
+        let media_type =
+            content_type.and_then(|value| value.split(|&byte| byte == b';').next()).unwrap_or_default().trim_ascii();
+        let body = if media_type.eq_ignore_ascii_case(b"text/event-stream") {
+            Body::Sse(EventReader::default())
+        } else if media_type.eq_ignore_ascii_case(b"application/json") {
+            Body::Json(TopLevel::new(&["model", "usage", "stop_reason", "error"]))
+        } else {
+            Body::Other
+        };
+        Self { answer: Answer::default(), body }
+    }
+
+    /// Whether the body is an SSE stream.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.body, Body::Sse(_))
+    }
+
+    /// Whether a stream stands between two events, where another one may follow.
+    pub fn is_between_events(&self) -> bool {
+        matches!(&self.body, Body::Sse(events) if events.is_between_events())
+    }
+
+    /// Looks at the next chunk.
+    pub fn feed(&mut self, chunk: &[u8]) {
+        let answer = &mut self.answer;
+        match &mut self.body {
+            Body::Sse(events) => events.feed(chunk, |name, data| answer.take_event(name, data)),
+            Body::Json(json) => json.feed(chunk),
+            Body::Other => {}
+        }
+    }
+
+    /// What has been read so far.
+    pub fn answer(&self) -> Answer {
+        let mut answer = self.answer.clone();
+        if let Body::Json(json) = &self.body {
+            answer.model = json.value("model");
+            answer.usage = json.value("usage");
+            answer.stop_reason = json.value("stop_reason");
+            answer.error_type = json.value::<ErrorBody>("error").map(|error| error.kind);
+            answer.complete = json.is_complete();
+        }
+        answer
+    }
+}
+
+impl Answer {
+    /// Meters by the event's name: an unknown event may carry something that looks like usage and is not.
+    fn take_event(&mut self, name: &[u8], data: &[u8]) {
+        match name {
+            b"content_block_delta" => self.deltas += 1,
+            b"message_start" => {
+                if let Ok(MessageStart { message }) = serde_json::from_slice(data) {
+                    self.model = message.model;
+                    self.usage = message.usage;
+                }
+            }
+            b"message_delta" => {
+                if let Ok(MessageDelta { delta, usage }) = serde_json::from_slice(data) {
+                    if let Some(later) = usage {
+                        self.usage.get_or_insert_default().replace_with(later);
+                    }
+                    if let Some(reason) = delta.and_then(|delta| delta.stop_reason) {
+                        self.stop_reason = Some(reason);
+                    }
+                }
+            }
+            b"message_stop" => self.complete = true,
+            b"error" => {
+                if let Ok(ErrorEvent { error }) = serde_json::from_slice(data) {
+                    self.error_type = Some(error.kind);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct MessageStart {
+    message: Message,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    model: Option<String>,
+    #[serde(default)]
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct MessageDelta {
+    #[serde(default)]
+    delta: Option<Delta>,
+    #[serde(default)]
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    #[serde(default)]
+    stop_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ErrorEvent {
+    error: ErrorBody,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(content_type: &str, body: &str) -> Answer {
+        let mut reader = AnswerReader::new(Some(content_type.as_bytes()));
+        for chunk in body.as_bytes().chunks(7) {
+            reader.feed(chunk);
+        }
+        reader.answer()
+    }
+
+    const STREAM: &str = r#"event: message_start
+data: {"type":"message_start","message":{"id":"msg_1","model":"claude-opus-5","usage":{"input_tokens":10,"output_tokens":1,"cache_creation_input_tokens":3,"cache_read_input_tokens":null,"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":2},"service_tier":"standard"}}}
+
+event: content_block_delta
+data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"\"usage\":{\"output_tokens\":999}"}}
+
+event: shiny_new
+data: {"type":"shiny_new","usage":{"output_tokens":5000}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":20}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":12,"output_tokens":42,"cache_creation_input_tokens":null,"server_tool_use":{"web_search_requests":2}}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"#;
+
+    #[test]
+    fn stream_counters_are_cumulative_and_nulls_keep_what_was_there() {
+        let answer = read("text/event-stream; charset=utf-8", STREAM);
+        let usage = answer.usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(12), Some(42)));
+        assert_eq!((usage.cache_creation_input_tokens, usage.cache_read_input_tokens), (Some(3), None));
+        assert_eq!(usage.cache_creation.unwrap().ephemeral_1h_input_tokens, Some(2));
+        assert_eq!(usage.server_tool_use.unwrap().web_search_requests, Some(2));
+        assert_eq!((answer.model.as_deref(), answer.stop_reason.as_deref()), (Some("claude-opus-5"), Some("end_turn")));
+        assert!(answer.complete);
+        assert_eq!(answer.deltas, 1);
+    }
+
+    #[test]
+    fn a_cut_stream_has_its_first_usage_and_is_not_complete() {
+        let cut = STREAM.split("event: message_delta").next().unwrap();
+        let answer = read("text/event-stream", cut);
+        assert_eq!(answer.usage.unwrap().output_tokens, Some(1));
+        assert!(!answer.complete);
+    }
+
+    #[test]
+    fn an_error_event_is_noted() {
+        let answer = read(
+            "text/event-stream",
+            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
+        );
+        assert_eq!(answer.error_type.as_deref(), Some("overloaded_error"));
+    }
+
+    #[test]
+    fn json_usage_is_the_top_level_one() {
+        let body = r#"{"content":[{"text":"{\"usage\":{\"input_tokens\":9}}","usage":{"input_tokens":8}}],"model":"claude-opus-5","stop_reason":"end_turn",
+            "usage":{"input_tokens":7,"output_tokens":3,"output_tokens_details":{"thinking_tokens":2},"inference_geo":"us","future":{}}}"#;
+        let answer = read("application/json", body);
+        let usage = answer.usage.unwrap();
+        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), Some(3)));
+        assert_eq!(usage.output_tokens_details.unwrap().thinking_tokens, Some(2));
+        assert_eq!(usage.inference_geo.as_deref(), Some("us"));
+        assert_eq!(answer.stop_reason.as_deref(), Some("end_turn"));
+        assert!(answer.complete);
+    }
+
+    #[test]
+    fn an_error_body_is_noted_and_html_is_not_read() {
+        assert_eq!(
+            read("application/json", r#"{"type":"error","error":{"type":"not_found_error"}}"#).error_type.as_deref(),
+            Some("not_found_error")
+        );
+        assert_eq!(read("text/html", "<html>usage</html>"), Answer::default());
+    }
+}

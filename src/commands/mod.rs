@@ -1,0 +1,94 @@
+//! The commands of the binary. Human text goes to stderr, data to stdout; exit codes are 0 done, 1 a fault was found,
+//! 2 wrong usage.
+
+mod check;
+mod sandbox;
+mod serve;
+mod token;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Faults};
+use crate::telemetry::LogFormat;
+
+/// A zero-trust edge proxy for the Claude API.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, arg_required_else_help = true, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  portcullis sandbox                                      try everything on this machine
+  portcullis check --config /etc/portcullis/portcullis.toml
+  portcullis serve --config /etc/portcullis/portcullis.toml";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy in the foreground
+    #[command(
+        after_help = "Example:\n  portcullis serve --config /etc/portcullis/portcullis.toml\n\nThe log goes to stderr; PORTCULLIS_LOG=debug shows more of it."
+    )]
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// How log lines look
+        #[arg(long, value_enum, default_value = "json")]
+        log: LogFormat,
+    },
+    /// Validate everything that serving would need, and name every fault
+    #[command(after_help = "Example:\n  portcullis check --config portcullis.toml && systemctl restart portcullis")]
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Run the whole system on loopback, with a stand-in for Claude and for the identity provider
+    #[command(
+        after_help = "Examples:\n  portcullis sandbox\n  portcullis sandbox --plaintext --listen 127.0.0.1:8080 --ready-file ready.json"
+    )]
+    Sandbox(sandbox::Arguments),
+    /// Sign a short-lived token for an issuer whose secret or private key is at hand
+    #[command(
+        after_help = "Example:\n  portcullis token --config portcullis.toml --subject alice --scope claude:haiku --scope claude:sonnet"
+    )]
+    Token(token::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file (conf/portcullis.toml explains every key)
+    #[arg(long = "config", value_name = "FILE")]
+    path: PathBuf,
+}
+
+/// What a command came to.
+type Outcome = Result<(), String>;
+
+impl Cli {
+    /// Runs the command and returns the process's exit code.
+    pub fn run(self) -> ExitCode {
+        // Fails only when there is one already, which is the one that is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let outcome = match self.command {
+            Command::Serve { config, log } => serve::command(&config.path, log),
+            Command::Check { config } => check::command(&config.path),
+            Command::Sandbox(arguments) => sandbox::command(arguments),
+            Command::Token(arguments) => token::command(&arguments),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(fault) => {
+                eprintln!("{fault}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn load(path: &std::path::Path) -> Result<Config, String> {
+    Config::load(path).map_err(|faults: Faults| faults.to_string())
+}

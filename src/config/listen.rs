@@ -1,0 +1,110 @@
+//! `[listen]`: where clients connect, and how much of them is held in memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::CertifiedKey;
+
+use super::pem;
+use super::reader::Section;
+
+/// Where clients connect.
+#[derive(Debug)]
+pub struct ListenConfig {
+    /// The address; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The certificate that clients see; `None` is plain text, on loopback only.
+    pub certificate: Option<Arc<CertifiedKey>>,
+    /// Demands a client certificate when set.
+    pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Bytes of one request body that is judged.
+    pub max_body: usize,
+    /// Bytes of all request bodies that are held at one time.
+    pub max_bodies: usize,
+    /// Bytes of one upload that is streamed through.
+    pub max_upload: usize,
+    /// How long a client may be silent in the middle of its request body.
+    pub body_timeout: Duration,
+    /// How long requests under way may go on after a stop was asked for.
+    pub drain: Duration,
+}
+
+pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
+    let address = section.required_address("address");
+    let certificate = certificate(section);
+    let has_tls = section.has("tls");
+    if let (Some(address), false) = (address, has_tls)
+        && !address.ip().is_loopback()
+    {
+        section.fault(
+            "address",
+            "has no tls",
+            "add tls = { certificate = \"...\", key = \"...\" }; plain text is for loopback only",
+        );
+    }
+    let client_verifier = section.file("client_ca").and_then(|ca| client_verifier(section, &ca));
+    if client_verifier.is_some() && !has_tls {
+        section.fault("client_ca", "needs tls", "add tls = { certificate = \"...\", key = \"...\" }");
+    }
+    let workers =
+        section.count("workers").map_or_else(default_workers, |workers| usize::try_from(workers).unwrap_or(usize::MAX));
+    if workers > MAX_WORKERS {
+        section.fault("workers", format!("is above {MAX_WORKERS}"), "one worker per core is enough");
+    }
+    let max_body = section.size("max_body").unwrap_or(32 << 20);
+    let max_bodies = section.size("max_bodies").unwrap_or(512 << 20);
+    if max_bodies < max_body {
+        section.fault("max_bodies", "is below max_body", "leave room for at least one body");
+    }
+    Some(ListenConfig {
+        address: address?,
+        certificate,
+        client_verifier,
+        workers,
+        trusted_proxies: section.parsed_list("trusted_proxies", "networks such as \"10.0.0.0/8\""),
+        max_body,
+        max_bodies,
+        max_upload: section.size("max_upload").unwrap_or(500 << 20),
+        body_timeout: section.duration("body_timeout").unwrap_or(Duration::from_secs(60)),
+        drain: section.duration("drain").unwrap_or(Duration::from_secs(30)),
+    })
+}
+
+const MAX_WORKERS: usize = 1024;
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn certificate(section: &Section<'_>) -> Option<Arc<CertifiedKey>> {
+    if !section.has("tls") {
+        return None;
+    }
+    section.table("tls", |tls| {
+        tls.required("certificate");
+        tls.required("key");
+        let chain = tls.file("certificate").and_then(|pem| tls.usable("certificate", pem::certificates(&pem)));
+        let key = tls.file("key").and_then(|pem| tls.usable("key", pem::private_key(&pem)));
+        let certified = pem::certified_key(chain?, key?);
+        tls.usable("certificate", certified).map(Arc::new)
+    })
+}
+
+fn client_verifier(section: &Section<'_>, ca: &[u8]) -> Option<Arc<dyn ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in section.usable("client_ca", pem::authorities(ca))? {
+        section.usable("client_ca", roots.add(certificate).map_err(|error| error.to_string()))?;
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    section.usable("client_ca", verifier.map_err(|error| error.to_string()))
+}

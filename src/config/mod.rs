@@ -1,0 +1,124 @@
+//! What the configuration file says, turned into what the proxy trusts.
+//!
+//! [`Config::load`] reads the TOML file and every file that it names, and reports all faults at once. What it returns
+//! needs no further check: certificates match their keys, key sets parse, addresses are addresses.
+
+mod fault;
+mod identity;
+mod listen;
+pub mod pem;
+mod policy;
+mod reader;
+mod units;
+mod upstream;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use fault::{Fault, Faults};
+pub use identity::{IssuerConfig, KeySource};
+pub use listen::ListenConfig;
+pub use units::{duration, size};
+pub use upstream::{ClientIdentity, UpstreamConfig};
+
+use crate::credential::UpstreamKey;
+use crate::policy::Policy;
+use reader::{Document, Section};
+
+/// Everything that serving needs, checked.
+pub struct Config {
+    /// Where clients connect.
+    pub listen: ListenConfig,
+    /// Where metrics and health are served.
+    pub admin: SocketAddr,
+    /// Whose tokens are believed; at least one, each with another `iss`.
+    pub issuers: Vec<IssuerConfig>,
+    /// Who may ask what.
+    pub policy: Policy,
+    /// Where allowed calls go.
+    pub upstream: UpstreamConfig,
+    /// The folder that audit segments are written to; it exists and can be written.
+    pub audit_directory: PathBuf,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// Every fault of the file and of the files that it names.
+    pub fn load(path: &Path) -> Result<Self, Faults> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Faults(vec![Fault {
+                file: path.to_owned(),
+                line: None,
+                key: String::new(),
+                problem: format!("cannot read it: {error}"),
+                mend: "name a file that this user can read".to_owned(),
+            }])
+        })?;
+        Self::parse(path, text)
+    }
+
+    /// Checks `text` as the content of the file at `path`; relative paths start from that file's folder.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(path: &Path, text: String) -> Result<Self, Faults> {
+        Document::new(path, text).read(|root| {
+            let listen = root.required("listen").and_then(|()| root.table("listen", listen::read));
+            let admin = root.table("admin", |admin| admin.parsed("address", "an address with a port"));
+            let issuers = identity::read(root);
+            let policy = policy::read(root);
+            let upstream = root.required("upstream").and_then(|()| root.table("upstream", upstream::read));
+            let audit_directory = root.required("audit").and_then(|()| root.table("audit", audit_directory));
+            for key in ["limit", "revocation", "cache", "privacy", "store", "telemetry"] {
+                root.refuse_unenforced(key);
+            }
+            Some(Self {
+                listen: listen?,
+                admin: admin.unwrap_or(DEFAULT_ADMIN),
+                issuers: issuers?,
+                policy: policy?,
+                upstream: upstream?,
+                audit_directory: audit_directory?,
+            })
+        })
+    }
+}
+
+/// The admin address when the file gives none: loopback, for what it shows is for ops alone.
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
+
+/// The audit folder, made if it is missing, and tried by writing a file to it.
+fn audit_directory(section: &Section<'_>) -> Option<PathBuf> {
+    section.required("directory")?;
+    let directory = section.path("directory")?;
+    let probe = directory.join(format!(".portcullis-probe-{}", std::process::id()));
+    let tried = std::fs::create_dir_all(&directory)
+        .and_then(|()| std::fs::write(&probe, b""))
+        .and_then(|()| std::fs::remove_file(&probe));
+    if let Err(error) = tried {
+        section.fault(
+            "directory",
+            format!("cannot write to {}: {error}", directory.display()),
+            "name a folder that this user can write",
+        );
+        return None;
+    }
+    Some(directory)
+}
+
+/// Builds an [`UpstreamKey`] or reports why not.
+fn upstream_key(section: &Section<'_>) -> Option<UpstreamKey> {
+    let name = section.required_text("name");
+    section.required("secret");
+    let secret = section.secret("secret");
+    let key = UpstreamKey::new(name?, &secret?);
+    if key.is_none() {
+        section.fault("secret", "has bytes that cannot stand in a header", "check what the reference points at");
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests;

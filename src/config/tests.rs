@@ -1,0 +1,190 @@
+use std::path::Path;
+
+use super::*;
+
+/// A folder with what a configuration may name.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "  a-secret-of-thirty-two-bytes-....\n").unwrap();
+    std::fs::write(folder.path().join("key"), "sk-ant-test").unwrap();
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(folder.path().join("server.crt"), ca.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(folder.path().join("server.key"), pair.serialize_pem()).unwrap();
+    std::fs::write(folder.path().join("other.key"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
+    folder
+}
+
+const GOOD: &str = r#"[listen]
+address = "127.0.0.1:8443"
+[[issuer]]
+name = "test"
+issuer = "https://issuer.test"
+audience = ["api://claude"]
+secret = { file = "secret" }
+[[grant]]
+scope = "claude:haiku"
+models = ["claude-haiku-*"]
+[upstream]
+endpoints = ["10.0.0.1:443"]
+server_name = "api.anthropic.com"
+[[upstream.key]]
+name = "one"
+secret = { file = "key" }
+[audit]
+directory = "audit"
+"#;
+
+fn parse(text: &str) -> Result<Config, Vec<String>> {
+    let folder = folder();
+    let path = folder.path().join("portcullis.toml");
+    let parsed = Config::parse(&path, text.to_owned());
+    let shown = |fault: &Fault| fault.to_string().replace(&format!("{}/", folder.path().display()), "");
+    parsed.map_err(|faults| faults.0.iter().map(shown).collect())
+}
+
+fn faults(text: &str) -> Vec<String> {
+    parse(text).err().unwrap_or_default()
+}
+
+/// The faults after `line` of the good file was changed to `changed`.
+fn changed(line: &str, changed: &str) -> Vec<String> {
+    assert!(GOOD.contains(line), "{line}");
+    faults(&GOOD.replace(line, changed))
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = parse(GOOD).unwrap_or_else(|faults| panic!("{faults:?}"));
+    assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
+    assert_eq!((config.listen.max_body, config.listen.max_upload), (32 << 20, 500 << 20));
+    assert!(config.upstream.tls && config.upstream.private_only);
+    assert_eq!(config.issuers[0].leeway, std::time::Duration::from_secs(30));
+    let KeySource::Secret(secret) = &config.issuers[0].keys else { panic!("no secret") };
+    assert_eq!(secret.expose(), b"a-secret-of-thirty-two-bytes-....");
+}
+
+#[test]
+fn every_fault_is_told_at_once_with_line_key_and_mend() {
+    let told = faults(
+        &GOOD
+            .replace("address =", "adress =")
+            .replace("[\"claude-haiku-*\"]", "[\"CLAUDE*\"]")
+            .replace("file = \"key\"", "file = \"gone\""),
+    );
+    let expected = [
+        "portcullis.toml:1: listen.address: is missing; add it; conf/portcullis.toml explains every key",
+        "portcullis.toml:2: listen.adress: unknown key; did you mean `address`?",
+        "portcullis.toml:10: grant[0].models: is not a list of model patterns such as \"claude-opus-*\" in quotes; it is a array now",
+        "portcullis.toml:10: grant[0].models: names no model, and an endpoint of this grant takes one; list patterns such as \"claude-haiku-*\"",
+        "portcullis.toml:16: upstream.key[0].secret: cannot read gone: No such file or directory (os error 2); point it at the secret",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn single_faults_name_their_mend() {
+    for (line, replacement, expected) in [
+        ("[audit]\ndirectory = \"audit\"\n", "", "portcullis.toml: audit: is missing"),
+        ("\"127.0.0.1:8443\"", "\"0.0.0.0:8443\"", "portcullis.toml:2: listen.address: has no tls"),
+        ("\"127.0.0.1:8443\"", "8443", "portcullis.toml:2: listen.address: is not an address with a port"),
+        (
+            "secret = { file = \"secret\" }",
+            "secret = \"hunter2\"",
+            "portcullis.toml:7: issuer[0].secret: is a value; write a reference",
+        ),
+        (
+            "secret = { file = \"secret\" }",
+            "secret = { file = \"secret\", env = \"X\" }",
+            "does not have exactly one of file, env and credential",
+        ),
+        (
+            "secret = { file = \"secret\" }",
+            "secret = { env = \"PORTCULLIS_NO_SUCH_VARIABLE\" }",
+            "the variable PORTCULLIS_NO_SUCH_VARIABLE is not set",
+        ),
+        ("secret = { file = \"secret\" }", "secret = { credential = \"../x\" }", "is not a credential's name"),
+        ("secret = { file = \"secret\" }", "jwks_uri = \"http://idp.test/jwks\"", "issuer[0].jwks_uri: is not https"),
+        ("secret = { file = \"secret\" }", "jwks_file = \"secret\"", "issuer[0].jwks_file: is no JWKS document"),
+        ("audience = [\"api://claude\"]", "audience = []", "issuer[0].audience: names nothing"),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nalgorithms = [\"RS256\"]",
+            "RS256 does not fit where the keys come from; with a secret use HS256",
+        ),
+        ("name = \"test\"", "name = \"test\"\nalgorithms = [\"none\"]", "none is not a signature algorithm"),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nmax_lifetime = 60",
+            "issuer[0].max_lifetime: is not a duration such as \"30s\"",
+        ),
+        ("[\"10.0.0.1:443\"]", "[\"8.8.8.8:443\"]", "upstream.endpoints: 8.8.8.8:443 is public"),
+        ("[\"10.0.0.1:443\"]", "[\"10.0.0.1\"]", "upstream.endpoints: is not a list of hosts with a port"),
+        ("server_name = \"api.anthropic.com\"", "tls = false", "upstream.tls: is off for an endpoint beyond this host"),
+        ("server_name = \"api.anthropic.com\"", "", "upstream.server_name: is missing"),
+        (
+            "server_name = \"api.anthropic.com\"",
+            "server_name = \"x\"\nclient_certificate = \"server.crt\"",
+            "has only one of client_certificate and client_key",
+        ),
+        (
+            "server_name = \"api.anthropic.com\"",
+            "server_name = \"x\"\nclient_certificate = \"server.crt\"\nclient_key = { file = \"other.key\" }",
+            "does not fit its key",
+        ),
+        (
+            "server_name = \"api.anthropic.com\"",
+            "server_name = \"x\"\nca = \"secret\"",
+            "upstream.ca: holds no certificate",
+        ),
+        ("scope = \"claude:haiku\"", "scope = \"claude:haiku claude:opus\"", "grant[0].scope: has white space"),
+        (
+            "scope = \"claude:haiku\"",
+            "scope = \"x\"\nendpoints = [\"message\"]",
+            "is not a list of endpoint names (messages, ",
+        ),
+        (
+            "[audit]",
+            "[[limit]]\nper = \"subject\"\n[audit]",
+            "portcullis.toml:17: limit: is not enforced by this version",
+        ),
+        ("[audit]", "[audti]", "portcullis.toml:17: audti: unknown key; did you mean `audit`?"),
+        ("[listen]", "[listen", "portcullis.toml:1: "),
+    ] {
+        let told = changed(line, replacement);
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{replacement}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_second_issuer_with_the_same_iss_is_refused() {
+    let issuer = GOOD.split("[[grant]]").next().unwrap().split("[[issuer]]").nth(1).unwrap();
+    let told = changed("[[grant]]", &format!("[[issuer]]{issuer}[[grant]]"));
+    assert!(told[0].contains("issuer[1].issuer: names an issuer a second time"), "{told:?}");
+}
+
+#[test]
+fn tls_and_client_certificates_load() {
+    let tls = "address = \"0.0.0.0:8443\"\ntls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"server.crt\"";
+    let config =
+        parse(&GOOD.replace("address = \"127.0.0.1:8443\"", tls)).unwrap_or_else(|faults| panic!("{faults:?}"));
+    assert!(config.listen.certificate.is_some() && config.listen.client_verifier.is_some());
+    let told = changed("address = \"127.0.0.1:8443\"", &tls.replace("server.key", "other.key"));
+    assert!(told[0].contains("listen.tls.certificate: does not fit its key"), "{told:?}");
+}
+
+#[test]
+fn secrets_do_not_show_in_faults_or_in_debug_output() {
+    let config = parse(GOOD).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let shown = format!("{:?} {:?} {:?}", config.issuers, config.upstream, config.upstream.keys);
+    assert!(!shown.contains("thirty-two") && !shown.contains("sk-ant"), "{shown}");
+    let told = changed("secret = { file = \"secret\" }", "secret = \"hunter2\"").join("\n");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_fault_too() {
+    let faults = Config::load(Path::new("/no/such/file.toml")).err().unwrap();
+    assert!(faults.to_string().starts_with("/no/such/file.toml: cannot read it"), "{faults}");
+}

@@ -1,0 +1,261 @@
+//! Every reason to refuse a request, with what the caller learns of it and what the record and the metric say.
+
+use std::time::Duration;
+
+use crate::claude::{EndpointGroup, ErrorType, Model};
+
+/// Why a request was refused or could not be completed. Closed: a new variant does not compile until it has a wire form.
+///
+/// The `Display` text is for the audit record and the log; the caller reads [`Denial::message`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denial {
+    /// The client's address is denied, or is in no allowed network.
+    #[error("the client's address is not allowed")]
+    AddressForbidden,
+    /// No credential at all.
+    #[error("no credential presented")]
+    CredentialMissing,
+    /// `Authorization` and `x-api-key` differ, or one of them is there twice.
+    #[error("credentials that differ")]
+    CredentialConflict,
+    /// Not a JWT: another scheme, other bytes, too long.
+    #[error("the credential is no JWT")]
+    CredentialMalformed,
+    /// An Anthropic key or OAuth token in place of the corporate token.
+    #[error("an Anthropic credential was presented")]
+    AnthropicCredential,
+    /// The token stands in the path or the query, where logs would keep it.
+    #[error("the credential is repeated in the URL")]
+    CredentialInUrl,
+    /// No `[[issuer]]` has the token's `iss`.
+    #[error("no issuer is configured for the token's iss")]
+    IssuerUnknown,
+    /// The issuer's keys have not been had yet.
+    #[error("the keys of issuer {issuer} are not available")]
+    IssuerUnavailable {
+        /// The issuer's configured name.
+        issuer: String,
+    },
+    /// The signature, its algorithm or its key.
+    #[error("token refused: {0}")]
+    TokenInvalid(TokenFault),
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// `nbf` or `iat` is still to come.
+    #[error("the token is not valid yet")]
+    TokenNotYetValid,
+    /// Lives longer than the issuer's `max_lifetime`.
+    #[error("the token's lifetime is above max_lifetime")]
+    TokenLifetime,
+    /// No endpoint of the API has this method and path.
+    #[error("no known endpoint has this method and path")]
+    EndpointUnknown,
+    /// No grant of the caller lists the endpoint.
+    #[error("no grant of the caller lists the endpoint {endpoint}")]
+    EndpointForbidden {
+        /// The endpoint asked for.
+        endpoint: EndpointGroup,
+    },
+    /// No grant of the caller covers the model at this endpoint.
+    #[error("no grant of the caller covers the model {model} at {endpoint}")]
+    ModelForbidden {
+        /// The model asked for.
+        model: Model,
+        /// The endpoint asked for.
+        endpoint: EndpointGroup,
+    },
+    /// Above the ceiling of every grant that covers the model.
+    #[error("max_tokens {asked} is above the grant's {ceiling}")]
+    MaxTokensForbidden {
+        /// What the body asks for.
+        asked: u64,
+        /// The highest ceiling among the grants that cover the model.
+        ceiling: u64,
+    },
+    /// A header or a request line that cannot be judged, such as an upgrade to another protocol.
+    #[error("malformed request: {0}")]
+    RequestMalformed(&'static str),
+    /// The body cannot be judged.
+    #[error("malformed body: {0}")]
+    BodyMalformed(String),
+    /// The body is in a content encoding.
+    #[error("the body is in a content encoding")]
+    BodyEncoded,
+    /// The body is longer than the configured bound.
+    #[error("the body is above {limit} bytes")]
+    BodyTooLarge {
+        /// The bound in bytes.
+        limit: usize,
+    },
+    /// The client stopped sending its body.
+    #[error("the body did not come in time")]
+    BodyTimeout,
+    /// All bodies together are at their bound.
+    #[error("the memory for request bodies is used up")]
+    BodyMemory,
+    /// The audit log cannot be written.
+    #[error("the audit log cannot be written")]
+    AuditUnavailable,
+    /// No endpoint of the upstream has an address that may be used.
+    #[error("no upstream address: {0}")]
+    UpstreamAddress(String),
+    /// Connecting or the TLS handshake failed.
+    #[error("the upstream could not be reached: {0}")]
+    UpstreamUnreachable(String),
+    /// The upstream was silent for too long.
+    #[error("the upstream did not answer in time")]
+    UpstreamTimeout,
+    /// The upstream broke off, or sent what is no HTTP.
+    #[error("the upstream failed: {0}")]
+    UpstreamFailed(String),
+    /// The upstream answered with a redirect, which would lead the client past this proxy.
+    #[error("the upstream answered with a redirect")]
+    UpstreamRedirect,
+    /// A fault of this proxy.
+    #[error("internal fault: {0}")]
+    Internal(String),
+}
+
+/// What is wrong with a token's signature or claims. For the record alone: the caller is told only that it was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenFault {
+    /// The header or the claims are not what a JWT has.
+    #[error("malformed")]
+    Malformed,
+    /// The header's algorithm is not among the issuer's.
+    #[error("algorithm")]
+    Algorithm,
+    /// The header carries or points to a key of its own, or has a critical extension.
+    #[error("header")]
+    Header,
+    /// No key of the issuer fits the header.
+    #[error("key")]
+    Key,
+    /// The signature does not verify.
+    #[error("signature")]
+    Signature,
+    /// `aud` names nobody here.
+    #[error("audience")]
+    Audience,
+    /// A claim that must be there is not, or has a wrong type.
+    #[error("claims")]
+    Claims,
+}
+
+impl Denial {
+    /// The metric's label and the record's `reason`. These names are part of the contract with dashboards.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::AddressForbidden => "address_forbidden",
+            Self::CredentialMissing => "credential_missing",
+            Self::CredentialConflict => "credential_conflict",
+            Self::CredentialMalformed => "credential_malformed",
+            Self::AnthropicCredential => "anthropic_credential",
+            Self::CredentialInUrl => "credential_in_url",
+            Self::IssuerUnknown => "issuer_unknown",
+            Self::IssuerUnavailable { .. } => "issuer_unavailable",
+            Self::TokenInvalid(_) => "token_invalid",
+            Self::TokenExpired => "token_expired",
+            Self::TokenNotYetValid => "token_not_yet_valid",
+            Self::TokenLifetime => "token_lifetime",
+            Self::EndpointUnknown => "endpoint_unknown",
+            Self::EndpointForbidden { .. } => "endpoint_forbidden",
+            Self::ModelForbidden { .. } => "model_forbidden",
+            Self::MaxTokensForbidden { .. } => "max_tokens_forbidden",
+            Self::RequestMalformed(_) => "request_malformed",
+            Self::BodyMalformed(_) => "body_malformed",
+            Self::BodyEncoded => "body_encoded",
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::BodyMemory => "body_memory",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::UpstreamAddress(_) => "upstream_address",
+            Self::UpstreamUnreachable(_) => "upstream_unreachable",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamFailed(_) => "upstream_failed",
+            Self::UpstreamRedirect => "upstream_redirect",
+            Self::Internal(_) => "internal",
+        }
+    }
+
+    /// The API's error type, and with it the status.
+    pub fn error_type(&self) -> ErrorType {
+        match self {
+            Self::CredentialMissing
+            | Self::CredentialConflict
+            | Self::CredentialMalformed
+            | Self::AnthropicCredential
+            | Self::IssuerUnknown
+            | Self::TokenInvalid(_)
+            | Self::TokenExpired
+            | Self::TokenNotYetValid
+            | Self::TokenLifetime => ErrorType::Authentication,
+            Self::AddressForbidden
+            | Self::EndpointForbidden { .. }
+            | Self::ModelForbidden { .. }
+            | Self::MaxTokensForbidden { .. } => ErrorType::Permission,
+            Self::EndpointUnknown => ErrorType::NotFound,
+            Self::CredentialInUrl | Self::RequestMalformed(_) | Self::BodyMalformed(_) | Self::BodyEncoded => {
+                ErrorType::InvalidRequest
+            }
+            Self::BodyTooLarge { .. } => ErrorType::RequestTooLarge,
+            Self::BodyTimeout => ErrorType::RequestTimeout,
+            Self::BodyMemory => ErrorType::Overloaded,
+            Self::IssuerUnavailable { .. } | Self::AuditUnavailable => ErrorType::Unavailable,
+            Self::UpstreamAddress(_)
+            | Self::UpstreamUnreachable(_)
+            | Self::UpstreamFailed(_)
+            | Self::UpstreamRedirect => ErrorType::BadGateway,
+            Self::UpstreamTimeout => ErrorType::Timeout,
+            Self::Internal(_) => ErrorType::Internal,
+        }
+    }
+
+    /// What the caller is told: what to do, and nothing that would help to forge a token or map the inside.
+    pub fn message(&self) -> String {
+        match self {
+            Self::AddressForbidden => "Your network address may not use this gateway. Ask your administrator.".to_owned(),
+            Self::CredentialMissing => {
+                "No credential. Send your company token as `Authorization: Bearer` or `x-api-key`.".to_owned()
+            }
+            Self::CredentialConflict => {
+                "Two credentials that differ. Send your company token once; unset a stray ANTHROPIC_API_KEY.".to_owned()
+            }
+            Self::CredentialMalformed => "The credential is not a company token (a JWT).".to_owned(),
+            Self::AnthropicCredential => {
+                "An Anthropic credential was sent. This gateway takes your company token; unset ANTHROPIC_API_KEY and sign in \
+                 with your company."
+                    .to_owned()
+            }
+            Self::CredentialInUrl => "The URL holds your token. Send it in a header only, and get a new one.".to_owned(),
+            Self::IssuerUnknown | Self::TokenInvalid(_) | Self::TokenLifetime => {
+                "The token was refused. Get a new one from your company's sign-in.".to_owned()
+            }
+            Self::TokenExpired => "The token has expired. Get a new one.".to_owned(),
+            Self::TokenNotYetValid => "The token is not valid yet. Check this computer's clock.".to_owned(),
+            Self::IssuerUnavailable { .. } => "Tokens cannot be verified at the moment. Try again shortly.".to_owned(),
+            Self::EndpointUnknown => "This gateway knows no such endpoint.".to_owned(),
+            Self::EndpointForbidden { endpoint } => format!("You have no grant for the endpoint `{endpoint}`."),
+            Self::ModelForbidden { model, endpoint } => format!("You have no grant for the model `{model}` at `{endpoint}`."),
+            Self::MaxTokensForbidden { ceiling, .. } => format!("max_tokens: at most {ceiling} with your grants for this model."),
+            Self::RequestMalformed(what) => format!("The request is malformed: {what}."),
+            Self::BodyMalformed(what) => what.clone(),
+            Self::BodyEncoded => "The body must not be in a content encoding: send it as plain JSON.".to_owned(),
+            Self::BodyTooLarge { limit } => format!("The request body is above {limit} bytes."),
+            Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
+            Self::BodyMemory => "The gateway holds as many requests as it may. Try again shortly.".to_owned(),
+            Self::AuditUnavailable => "The gateway cannot record requests at the moment and serves none until it can.".to_owned(),
+            Self::UpstreamAddress(_) | Self::UpstreamUnreachable(_) => "The gateway cannot reach the Claude API.".to_owned(),
+            Self::UpstreamTimeout => "The Claude API did not answer in time.".to_owned(),
+            Self::UpstreamFailed(_) | Self::UpstreamRedirect => "The Claude API's answer could not be used.".to_owned(),
+            Self::Internal(_) => "The gateway failed. The request id leads your administrator to the cause.".to_owned(),
+        }
+    }
+
+    /// How long to wait before a retry is worth it, for refusals that pass by themselves.
+    pub fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::BodyMemory | Self::IssuerUnavailable { .. } | Self::AuditUnavailable)
+            .then_some(Duration::from_secs(1))
+    }
+}

@@ -1,0 +1,58 @@
+//! Answers that are ours: refusals, failures, and the one call that is served here.
+
+use bytes::Bytes;
+use http::header;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::response::REQUEST_ID;
+use crate::claude::{self, ErrorType};
+use crate::denial::Denial;
+
+/// Writes `denial` in the API's error shape.
+pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &str) -> Result<()> {
+    let error = denial.error_type();
+    let body = claude::error_body(error, &denial.message(), request_id);
+    let mut response = ResponseHeader::build(error.status(), Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, "application/json")?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    response.insert_header("request-id", request_id)?;
+    response.insert_header(REQUEST_ID, request_id)?;
+    if error == ErrorType::Authentication {
+        // RFC 6750 section 3: the reason is named only where it helps to get a better token.
+        let challenge = if *denial == Denial::CredentialMissing {
+            "Bearer realm=\"portcullis\""
+        } else {
+            "Bearer realm=\"portcullis\", error=\"invalid_token\""
+        };
+        response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+    }
+    if let Some(wait) = denial.retry_after() {
+        response.insert_header(header::RETRY_AFTER, wait.as_secs())?;
+    }
+    write(session, response, body).await
+}
+
+/// Answers Claude Code's warm-up call.
+pub(super) async fn hello(session: &mut Session, request_id: &str) -> Result<()> {
+    let mut response = ResponseHeader::build(200, Some(4))?;
+    response.insert_header(header::CONTENT_LENGTH, 0)?;
+    response.insert_header("request-id", request_id)?;
+    response.insert_header(REQUEST_ID, request_id)?;
+    write(session, response, Vec::new()).await
+}
+
+async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>) -> Result<()> {
+    if !session.is_body_done() {
+        // What the client still sends is read for a while, so that it gets to read the answer; then the connection ends.
+        session.set_keepalive(None);
+    }
+    let silent = session.req_header().method == http::Method::HEAD || body.is_empty();
+    session.write_response_header(Box::new(response), silent).await?;
+    if !silent {
+        session.write_response_body(Some(Bytes::from(body)), true).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! The value that one request is, growing from phase to phase.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use pingora::protocols::http::ServerSession;
+use uuid::Uuid;
+
+use crate::claude::{AnswerReader, Match, Peek};
+use crate::denial::Denial;
+use crate::identity::Caller;
+use crate::limit::{Held, InFlightGuard};
+use crate::policy::Permit;
+
+/// One request under way.
+pub struct RequestCtx {
+    /// Ours, in `x-portcullis-request-id` and in the record.
+    pub id: String,
+    /// When the head arrived, for durations.
+    pub(super) arrived: Instant,
+    /// When the head arrived, for the record.
+    pub(super) time: SystemTime,
+    /// The client's address, once known.
+    pub(super) address: Option<IpAddr>,
+    /// The verified caller, once there is one.
+    pub(super) caller: Option<Caller>,
+    /// The endpoint, once known.
+    pub(super) found: Option<Match>,
+    /// What the body asks for, once read.
+    pub(super) call: Option<Peek>,
+    /// How far the request has come.
+    pub(super) stage: Stage,
+    /// Bytes of the request's body.
+    pub(super) request_bytes: u64,
+    /// The real session while a [`Replay`](super::replay::Replay) stands in for it.
+    pub(super) real_session: RealSession,
+    pub(super) decided: Option<Duration>,
+    _in_flight: InFlightGuard,
+}
+
+/// Where the stand-in leaves the real session when it is dropped.
+pub(super) type RealSession = Arc<Mutex<Option<ServerSession>>>;
+
+/// How far a request has come.
+#[derive(Default)]
+pub(super) enum Stage {
+    /// Nothing is decided.
+    #[default]
+    Arrived,
+    /// It was answered here without being a call.
+    Answered,
+    /// It was refused.
+    Refused(Denial),
+    /// It may go upstream, or is there.
+    Permitted(Box<Exchange>),
+}
+
+/// A permitted call and its answer.
+pub(super) struct Exchange {
+    pub(super) permit: Permit,
+    /// The body's memory, held until the request ends.
+    pub(super) _body: Option<Held>,
+    /// Attempts to connect so far.
+    pub(super) attempts: usize,
+    pub(super) upstream: Option<String>,
+    pub(super) upstream_request_id: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) connected: Option<Duration>,
+    pub(super) first_byte: Option<Duration>,
+    /// Reads the answer beside the relay.
+    pub(super) reader: Option<AnswerReader>,
+    /// An answer that is changed before it goes on, and so is held until it is whole.
+    pub(super) rewrite: Option<Vec<u8>>,
+    /// The last chunk of the answer was passed on.
+    pub(super) ended: bool,
+    /// What went wrong after the permit.
+    pub(super) failure: Option<Denial>,
+}
+
+impl Exchange {
+    pub(super) fn new(permit: Permit, body: Option<Held>) -> Self {
+        Self {
+            permit,
+            _body: body,
+            attempts: 0,
+            upstream: None,
+            upstream_request_id: None,
+            status: None,
+            connected: None,
+            first_byte: None,
+            reader: None,
+            rewrite: None,
+            ended: false,
+            failure: None,
+        }
+    }
+}
+
+impl RequestCtx {
+    pub(super) fn new(in_flight: InFlightGuard) -> Self {
+        Self {
+            id: format!("pcl_{}", Uuid::now_v7().simple()),
+            arrived: Instant::now(),
+            time: SystemTime::now(),
+            address: None,
+            caller: None,
+            found: None,
+            call: None,
+            stage: Stage::default(),
+            request_bytes: 0,
+            real_session: RealSession::default(),
+            decided: None,
+            _in_flight: in_flight,
+        }
+    }
+
+    /// The exchange with the upstream, once the call is permitted.
+    pub(super) fn exchange(&mut self) -> Option<&mut Exchange> {
+        match &mut self.stage {
+            Stage::Permitted(exchange) => Some(exchange),
+            Stage::Arrived | Stage::Answered | Stage::Refused(_) => None,
+        }
+    }
+}

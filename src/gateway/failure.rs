@@ -1,0 +1,50 @@
+//! What Pingora reports as an error, as the reason that clients, records and metrics know it by.
+
+use pingora::{Error, ErrorSource, ErrorType};
+
+use crate::denial::Denial;
+
+/// The reason behind `error`; `None` when the client has left and nobody is to be told.
+pub(super) fn denial(error: &Error) -> Option<Denial> {
+    let kind = error.etype();
+    match error.esource() {
+        ErrorSource::Downstream if *kind == ErrorType::ReadTimedout => Some(Denial::BodyTimeout),
+        ErrorSource::Downstream => is_of_framing(kind).then_some(Denial::RequestMalformed("its framing is broken")),
+        ErrorSource::Upstream => Some(of_upstream(kind)),
+        ErrorSource::Internal | ErrorSource::Unset if is_of_connecting(kind) => Some(of_upstream(kind)),
+        ErrorSource::Internal | ErrorSource::Unset => Some(Denial::Internal(kind.as_str().to_owned())),
+    }
+}
+
+/// The type says enough; the whole chain of causes would repeat addresses and headers.
+fn of_upstream(kind: &ErrorType) -> Denial {
+    if matches!(kind, ErrorType::ReadTimedout | ErrorType::WriteTimedout) {
+        Denial::UpstreamTimeout
+    } else if is_of_connecting(kind) {
+        Denial::UpstreamUnreachable(kind.as_str().to_owned())
+    } else {
+        Denial::UpstreamFailed(kind.as_str().to_owned())
+    }
+}
+
+/// Whether what the peer sent is no HTTP.
+pub(super) fn is_of_framing(kind: &ErrorType) -> bool {
+    matches!(kind, ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2)
+}
+
+fn is_of_connecting(kind: &ErrorType) -> bool {
+    matches!(
+        kind,
+        ErrorType::ConnectTimedout
+            | ErrorType::ConnectRefused
+            | ErrorType::ConnectNoRoute
+            | ErrorType::ConnectError
+            | ErrorType::ConnectProxyFailure
+            | ErrorType::TLSHandshakeFailure
+            | ErrorType::TLSHandshakeTimedout
+            | ErrorType::InvalidCert
+            | ErrorType::HandshakeError
+            | ErrorType::BindError
+            | ErrorType::SocketError
+    )
+}

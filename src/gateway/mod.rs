@@ -1,0 +1,64 @@
+//! Pingora glue: one file per phase of a request. Every phase is a few lines that call one room and decide nothing.
+
+mod admission;
+mod answer;
+mod body;
+mod context;
+mod failure;
+mod listen;
+mod proxy;
+mod record;
+mod replay;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use context::RequestCtx;
+pub use listen::{BoundSocket, SocketService, tls_settings};
+
+use crate::audit::AuditLog;
+use crate::credential::UpstreamKey;
+use crate::identity::Issuers;
+use crate::limit::{BodyMemory, InFlight};
+use crate::policy::Policy;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+/// The rooms that a request passes through, as Pingora's [`ProxyHttp`](pingora_proxy::ProxyHttp).
+pub struct Gateway {
+    /// Who calls.
+    pub issuers: Arc<Issuers>,
+    /// What they may do.
+    pub policy: Policy,
+    /// Where it goes.
+    pub upstream: Arc<Upstream>,
+    /// As whom.
+    pub key: UpstreamKey,
+    /// What is written down.
+    pub audit: AuditLog,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Requests under way.
+    pub in_flight: Arc<InFlight>,
+    /// Memory for bodies.
+    pub body_memory: Arc<BodyMemory>,
+    /// Bounds on what one client may send.
+    pub bounds: Bounds,
+}
+
+/// Bounds on what one client may send, and whom to believe about its address.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Bytes of one body that is judged.
+    pub max_body: usize,
+    /// Bytes of one upload that is streamed through.
+    pub max_upload: usize,
+    /// How long a client may be silent inside its body.
+    pub body_timeout: Duration,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}

@@ -1,0 +1,265 @@
+//! The corridor: Pingora's phases, each of which calls one room.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::HttpPeer;
+use pingora::protocols::Digest;
+use pingora::upstreams::peer::Peer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use super::admission::Stop;
+use super::context::{RequestCtx, Stage};
+use super::{Gateway, answer, failure, replay, request, response};
+use crate::claude::{self, BodyRule};
+use crate::denial::Denial;
+use crate::identity::Bearer;
+
+/// Attempts to connect, over the upstream's addresses in turn.
+const MAX_ATTEMPTS: usize = 3;
+
+/// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
+const DENIED: ErrorType = ErrorType::new("Denied");
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = RequestCtx;
+
+    fn new_ctx(&self) -> RequestCtx {
+        RequestCtx::new(self.in_flight.enter())
+    }
+
+    /// Pingora's own modules would compress answers, which would hold back a stream.
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
+            ctx.stage = Stage::Answered;
+            answer::hello(session, &ctx.id).await?;
+            return Ok(true);
+        }
+        let admitted = self.admit(session, ctx).await;
+        let after = ctx.arrived.elapsed();
+        ctx.decided = Some(after);
+        self.metrics.decided(after);
+        match admitted {
+            Ok(exchange) => {
+                ctx.stage = Stage::Permitted(Box::new(exchange));
+                Ok(false) // Carry on to `upstream_peer`.
+            }
+            Err(Stop::Refused(denial)) => {
+                let written = answer::deny(session, &denial, &ctx.id).await;
+                ctx.stage = Stage::Refused(denial);
+                written?;
+                Ok(true) // The answer is written.
+            }
+            Err(Stop::Gone(error)) => Err(error.into_down()),
+        }
+    }
+
+    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        match self.upstream.next_peer() {
+            Ok(peer) => {
+                if let Some(exchange) = ctx.exchange() {
+                    exchange.attempts += 1;
+                    if exchange.attempts > 1 {
+                        self.metrics.upstream_retry();
+                    }
+                }
+                Ok(Box::new(peer))
+            }
+            Err(denial) => Err(stop(ctx, denial)),
+        }
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        peer: &HttpPeer,
+        ctx: &mut RequestCtx,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
+        let attempts = ctx.exchange().map_or(MAX_ATTEMPTS, |exchange| exchange.attempts);
+        error.set_retry(attempts < MAX_ATTEMPTS.min(self.upstream.addresses().max(2)));
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        _reused: bool,
+        peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let after = ctx.arrived.elapsed();
+        if let Some(exchange) = ctx.exchange() {
+            exchange.connected = Some(after);
+            exchange.upstream = Some(peer.address().to_string());
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream_request: &mut RequestHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let (Stage::Permitted(exchange), Some(found)) = (&ctx.stage, &ctx.found) else {
+            return Err(Error::explain(ErrorType::InternalError, "a request without a permit"));
+        };
+        let client = session.req_header();
+        let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
+        let host = self.upstream.host(exchange.upstream.as_deref().unwrap_or_default());
+        let parts = request::Parts {
+            client,
+            path: &found.path,
+            host: &host,
+            body: found.endpoint.body,
+            body_length: ctx.request_bytes,
+            token,
+        };
+        let mut request = request::build(&parts)?;
+        self.key.inject(&exchange.permit, &mut request)?;
+        *upstream_request = request;
+        Ok(())
+    }
+
+    /// Counts an upload as it passes by: its announced length may be absent.
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        if ctx.found.as_ref().is_some_and(|found| found.endpoint.body == BodyRule::Streamed) {
+            ctx.request_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+            let limit = self.bounds.max_upload;
+            if ctx.request_bytes > limit as u64 {
+                return Err(stop(ctx, Denial::BodyTooLarge { limit }));
+            }
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _: &mut Session,
+        upstream_response: &mut ResponseHeader,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        match response::take_head(ctx, upstream_response) {
+            Ok(()) => {
+                if let Some(after) = ctx.exchange().and_then(|exchange| exchange.first_byte) {
+                    self.metrics.first_byte(after);
+                }
+                Ok(())
+            }
+            Err(denial) => Err(stop(ctx, denial)),
+        }
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<Option<Duration>> {
+        let taken = ctx.exchange().map_or(Ok(()), |exchange| response::take_chunk(exchange, body, end));
+        match taken {
+            Ok(()) => Ok(None),
+            Err(denial) => Err(stop(ctx, denial)),
+        }
+    }
+
+    /// A stale connection from the pool is tried anew, for the upstream has seen nothing of the request; all else is the
+    /// client's to repeat, which the SDKs do.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        _: &mut RequestCtx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        if session.response_written().is_some() || session.as_ref().retry_buffer_truncated() {
+            error.set_retry(false);
+        } else {
+            error.retry.decide_reuse(client_reused);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        let told = ctx.exchange().and_then(|exchange| exchange.failure.clone());
+        let denial = told.or_else(|| failure::denial(error));
+        let mut error_code = 0;
+        if let Some(denial) = denial {
+            let written = if session.response_written().is_none() {
+                error_code = denial.error_type().status();
+                answer::deny(session, &denial, &ctx.id).await
+            } else {
+                break_off(session, &denial, ctx).await
+            };
+            if let Err(error) = written {
+                tracing::debug!(request_id = ctx.id, %error, "the client left before it was told");
+            }
+            tracing::warn!(request_id = ctx.id, reason = denial.reason(), detail = %denial, "a request failed");
+            match ctx.exchange() {
+                Some(exchange) => exchange.failure = Some(denial),
+                None => ctx.stage = Stage::Refused(denial),
+            }
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
+        replay::remove(session, &ctx.real_session);
+        let record = self.conclude(session, ctx);
+        self.audit.write(record).await;
+        self.metrics.audit_records.inc();
+    }
+
+    /// Pingora would log the request line, query and all.
+    fn request_summary(&self, _: &Session, ctx: &RequestCtx) -> String {
+        format!("request {}", ctx.id)
+    }
+
+    /// `fail_to_proxy` has logged it, in our words.
+    fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
+        true
+    }
+}
+
+/// Notes why a permitted call failed, and gives Pingora an error that ends it.
+#[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+fn stop(ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
+    if let Some(exchange) = ctx.exchange() {
+        exchange.failure = Some(denial);
+    }
+    let mut error = Error::new(DENIED);
+    error.esource = ErrorSource::Internal;
+    error
+}
+
+/// Ends an answer that has begun. A stream between two events gets one that says so, which SDKs raise as an error; any
+/// other answer just breaks, so that nobody takes half of it for the whole.
+async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx) -> Result<()> {
+    let at_event_end = ctx
+        .exchange()
+        .and_then(|exchange| exchange.reader.as_ref())
+        .is_some_and(claude::AnswerReader::is_between_events);
+    if at_event_end {
+        let event = claude::error_event(denial.error_type(), &denial.message(), &ctx.id);
+        session.write_response_body(Some(Bytes::from(event)), false).await?;
+    }
+    Ok(())
+}

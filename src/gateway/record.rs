@@ -1,0 +1,119 @@
+//! The record of a request that has ended.
+
+use std::time::Duration;
+
+use pingora_proxy::Session;
+
+use super::Gateway;
+use super::context::{RequestCtx, Stage};
+use crate::audit::{Decision, Record, Timings};
+use crate::claude::{Answer, Family, Model};
+
+impl Gateway {
+    /// Makes the record of a request, and counts it.
+    pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx) -> Record {
+        let total = ctx.arrived.elapsed();
+        let written = session.response_written().map(|response| response.status.as_u16());
+        let request = session.req_header();
+        let mut record = Record {
+            version: 1,
+            time: ctx.time,
+            request_id: std::mem::take(&mut ctx.id),
+            client: ctx.address,
+            issuer: None,
+            subject: None,
+            token_id: None,
+            teams: Vec::new(),
+            method: request.method.to_string(),
+            path: request.uri.path().chars().take(256).collect(),
+            endpoint: ctx.found.as_ref().map(|found| found.endpoint.group.name()),
+            models: Vec::new(),
+            answered_by: None,
+            stream: false,
+            max_tokens: None,
+            decision: Decision::Denied,
+            rule: None,
+            reason: None,
+            detail: None,
+            key: None,
+            upstream: None,
+            upstream_request_id: None,
+            status: written,
+            complete: false,
+            error_type: None,
+            stop_reason: None,
+            usage: None,
+            partial_deltas: None,
+            request_bytes: ctx.request_bytes,
+            response_bytes: session.body_bytes_sent() as u64,
+            timings: Timings { decided_ms: ctx.decided.map(millis), total_ms: millis(total), ..Timings::default() },
+        };
+        if let Some(caller) = &ctx.caller {
+            record.issuer = Some(caller.issuer().to_owned());
+            record.subject = Some(caller.subject().to_owned());
+            record.token_id = caller.token_id().map(str::to_owned);
+            record.teams = caller.teams().to_vec();
+        }
+        let mut family = None;
+        if let Some(call) = &ctx.call {
+            family = call.models.first().map(Model::family);
+            record.models = call.models.iter().map(|model| model.as_str().to_owned()).collect();
+            record.stream = call.stream;
+            record.max_tokens = call.max_tokens;
+        }
+        self.conclude_stage(ctx, &mut record, &mut family);
+        self.metrics.request_ended(record.endpoint, family, record.status, total);
+        record
+    }
+
+    fn conclude_stage(&self, ctx: &RequestCtx, record: &mut Record, family: &mut Option<Family>) {
+        let denial = match &ctx.stage {
+            Stage::Arrived => None,
+            Stage::Answered => {
+                record.decision = Decision::Answered;
+                record.complete = true;
+                None
+            }
+            Stage::Refused(denial) => Some(denial),
+            Stage::Permitted(exchange) => {
+                record.decision = Decision::Allowed;
+                record.rule = Some(exchange.permit.rule().to_owned());
+                record.key = Some(self.key.name().to_owned());
+                record.upstream.clone_from(&exchange.upstream);
+                record.upstream_request_id.clone_from(&exchange.upstream_request_id);
+                record.timings.connected_ms = exchange.connected.map(millis);
+                record.timings.first_byte_ms = exchange.first_byte.map(millis);
+                if let Some(answer) = exchange.reader.as_ref().map(crate::claude::AnswerReader::answer) {
+                    self.conclude_answer(answer, exchange.ended, record, family);
+                }
+                record.complete &= exchange.failure.is_none();
+                exchange.failure.as_ref()
+            }
+        };
+        if let Some(denial) = denial {
+            self.metrics.denied(denial);
+            record.reason = Some(denial.reason());
+            record.detail = Some(denial.to_string());
+        } else if !record.complete {
+            record.reason = Some("client_left");
+        }
+    }
+
+    fn conclude_answer(&self, answer: Answer, ended: bool, record: &mut Record, family: &mut Option<Family>) {
+        if let Some(usage) = &answer.usage {
+            let by = answer.model.as_deref().map(Family::of);
+            self.metrics.used(by.or(*family).unwrap_or(Family::Other), usage);
+        }
+        record.complete = ended;
+        record.partial_deltas = (record.stream && !answer.complete).then_some(answer.deltas);
+        record.answered_by = answer.model;
+        record.error_type = answer.error_type;
+        record.stop_reason = answer.stop_reason;
+        record.usage = answer.usage;
+    }
+}
+
+/// Milliseconds with three places.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}

@@ -1,0 +1,221 @@
+//! Hands a body that was read whole to Pingora's proxy once more.
+//!
+//! Pingora sends on a body that `request_filter` has read only while it fits a retry buffer of 64 KiB. A session of
+//! Pingora's `Custom` kind may bring its own buffer: [`Replay`] wraps the real session, passes every call on, and says
+//! that the body is done and the buffer holds all of it. Retries and connection reuse go on as they do without it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use http::HeaderMap;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::protocols::http::custom::CustomMessageWrite;
+use pingora::protocols::http::custom::server::Session as CustomSession;
+use pingora::protocols::http::{HttpTask, ServerSession};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::context::RealSession;
+
+/// A session whose body has been read.
+struct Replay {
+    real: ServerSession,
+    body: Bytes,
+    /// Where `real` goes when this is dropped.
+    home: RealSession,
+}
+
+/// Puts a stand-in with `body` before the session's real one.
+pub(super) fn install(session: &mut Session, body: Bytes, home: &RealSession) {
+    let real = std::mem::replace(session.downstream_session.as_mut(), placeholder());
+    *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, home: home.clone() }));
+}
+
+/// Puts the real session back, so that its connection can be used again. Does nothing when no stand-in is there.
+pub(super) fn remove(session: &mut Session, home: &RealSession) {
+    if !session.is_custom() {
+        return;
+    }
+    drop(std::mem::replace(session.downstream_session.as_mut(), placeholder()));
+    let real = home.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    if let Some(real) = real {
+        *session.downstream_session = real;
+    }
+}
+
+/// Holds the place during a swap; nothing is called on it.
+fn placeholder() -> ServerSession {
+    ServerSession::Custom(Box::new(()))
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        let real = std::mem::replace(&mut self.real, placeholder());
+        *self.home.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(real);
+    }
+}
+
+#[async_trait]
+impl CustomSession for Replay {
+    fn is_body_done(&mut self) -> bool {
+        true
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        self.body.is_empty()
+    }
+
+    fn retry_buffer_truncated(&self) -> bool {
+        false
+    }
+
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        Some(self.body.clone())
+    }
+
+    fn enable_retry_buffering(&mut self) {}
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
+        // The real session waits for the client to leave.
+        self.real.read_body_or_idle(true).await
+    }
+
+    fn req_header(&self) -> &RequestHeader {
+        self.real.req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.real.req_header_mut()
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        self.real.drain_request_body().await
+    }
+
+    async fn write_response_header(&mut self, response: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        self.real.write_response_header(response).await
+    }
+
+    async fn write_response_header_ref(&mut self, response: &ResponseHeader, _end: bool) -> Result<()> {
+        self.real.write_response_header_ref(response).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.real.write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.real.write_response_trailers(trailers).await
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        self.real.response_duplex_vec(tasks).await
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.real.get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.real.get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.real.set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.real.get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.real.request_summary()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.real.response_written()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _context: &str) {
+        self.real.shutdown().await;
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.real.finish_body().await
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.real.body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.real.body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.real.digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.real.digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.real.client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.real.server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.real.to_h1_raw()
+    }
+
+    fn take_custom_message_reader(
+        &mut self,
+    ) -> Option<Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        None
+    }
+
+    fn restore_custom_message_reader(
+        &mut self,
+        _: Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>,
+    ) -> Result<()> {
+        Err(no_messages())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Err(no_messages())
+    }
+}
+
+/// HTTP has no custom messages, and none was taken that could be given back.
+#[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+fn no_messages() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "an HTTP session has no custom messages")
+}

@@ -1,0 +1,82 @@
+//! The way back: the answer is passed on as it comes, and read beside the relay.
+
+use bytes::Bytes;
+use http::header;
+use pingora::http::ResponseHeader;
+
+use super::context::{Exchange, RequestCtx};
+use crate::claude::{AnswerReader, EndpointGroup, relative_results_url};
+use crate::denial::Denial;
+
+/// The id header that is ours on every answer.
+pub(super) const REQUEST_ID: &str = "x-portcullis-request-id";
+
+/// Headers that must not reach a client: cookies would be shared by all users, and an alternative service would lead
+/// clients past this proxy.
+const WITHHELD: [&str; 3] = ["set-cookie", "alt-svc", "proxy-authenticate"];
+
+/// Longest answer that is held to be changed: a page of batches is far below.
+const MAX_REWRITE: usize = 8 << 20;
+
+/// Takes in the head of the upstream's answer.
+///
+/// # Errors
+/// A [`Denial`] for an answer that must not be passed on.
+pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader) -> Result<(), Denial> {
+    let after = ctx.arrived.elapsed();
+    let group = ctx.found.as_ref().map(|found| found.endpoint.group);
+    let id = ctx.id.clone();
+    let Some(exchange) = ctx.exchange() else { return Ok(()) };
+    let status = response.status.as_u16();
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    exchange.first_byte = Some(after);
+    if response.status.is_redirection() {
+        // Both SDKs follow redirects, with the caller's token.
+        return Err(Denial::UpstreamRedirect);
+    }
+    exchange.status = Some(status);
+    for name in WITHHELD {
+        response.remove_header(name);
+    }
+    let internal = |error: Box<pingora::Error>| Denial::Internal(error.to_string());
+    match response.headers.get("request-id").and_then(|value| value.to_str().ok()) {
+        Some(upstream_id) => exchange.upstream_request_id = Some(upstream_id.chars().take(128).collect()),
+        None => response.insert_header("request-id", &id).map_err(internal)?,
+    }
+    response.insert_header(REQUEST_ID, id).map_err(internal)?;
+    let content_type = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    exchange.reader = Some(AnswerReader::new(content_type));
+    let json = content_type.is_some_and(|value| value.starts_with(b"application/json"));
+    if group == Some(EndpointGroup::Batches) && json && response.status.is_success() {
+        exchange.rewrite = Some(Vec::new());
+        response.remove_header(&header::CONTENT_LENGTH);
+        response.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(internal)?;
+    }
+    Ok(())
+}
+
+/// Takes in a chunk of the answer's body, and changes it where the answer is one that is changed.
+///
+/// # Errors
+/// A [`Denial`] when an answer that must be changed is too long to hold.
+pub(super) fn take_chunk(exchange: &mut Exchange, chunk: &mut Option<Bytes>, end: bool) -> Result<(), Denial> {
+    if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
+        reader.feed(bytes);
+    }
+    if let Some(whole) = &mut exchange.rewrite {
+        if let Some(bytes) = chunk.take() {
+            if whole.len() + bytes.len() > MAX_REWRITE {
+                return Err(Denial::UpstreamFailed("an answer that names URLs is too long".to_owned()));
+            }
+            whole.extend_from_slice(&bytes);
+        }
+        if end {
+            *chunk = Some(Bytes::copy_from_slice(&relative_results_url(whole)));
+            exchange.rewrite = None;
+        }
+    }
+    exchange.ended |= end;
+    Ok(())
+}

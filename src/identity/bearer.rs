@@ -1,0 +1,139 @@
+//! Takes the caller's token out of a request's headers.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderValue, header};
+
+use crate::denial::Denial;
+
+/// A credential as presented: one token, in shape a JWT, not yet verified. It does not print.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bearer<'h>(&'h str);
+
+/// Longest token that is looked at. Entra's with many groups stay below half of it.
+const MAX_TOKEN: usize = 16 << 10;
+
+impl<'h> Bearer<'h> {
+    /// The token in `Authorization: Bearer` or `x-api-key`; Claude Code sends the same one in both.
+    ///
+    /// # Errors
+    /// A [`Denial`] when there is none, when two differ, or when it cannot be a JWT.
+    pub fn from_headers(headers: &'h HeaderMap) -> Result<Self, Denial> {
+        let authorization = only(headers, &header::AUTHORIZATION)?.map(without_scheme).transpose()?;
+        let api_key = only(headers, &header::HeaderName::from_static("x-api-key"))?.map(HeaderValue::as_bytes);
+        let token = match (authorization, api_key) {
+            (None, None) => return Err(Denial::CredentialMissing),
+            (Some(token), None) | (None, Some(token)) => token,
+            (Some(token), Some(key)) if token == key => token,
+            // Which of the two is a stray Anthropic key says more to the person than that they differ.
+            (Some(token), Some(key)) if is_anthropic(token) || is_anthropic(key) => {
+                return Err(Denial::AnthropicCredential);
+            }
+            (Some(_), Some(_)) => return Err(Denial::CredentialConflict),
+        };
+        if is_anthropic(token) {
+            return Err(Denial::AnthropicCredential);
+        }
+        let text = std::str::from_utf8(token).ok().filter(|text| looks_like_jwt(text));
+        text.map(Self).ok_or(Denial::CredentialMalformed)
+    }
+
+    /// Takes a token that did not come by a header; `None` if it cannot be a JWT.
+    pub fn parse(text: &'h str) -> Option<Self> {
+        looks_like_jwt(text).then_some(Self(text))
+    }
+
+    /// The token. Each call site is a place to review.
+    pub fn expose(&self) -> &'h str {
+        self.0
+    }
+}
+
+impl fmt::Debug for Bearer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(..)")
+    }
+}
+
+/// The value of a header that may be there once.
+fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<&'h HeaderValue>, Denial> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Denial::CredentialConflict);
+    }
+    Ok(first)
+}
+
+/// RFC 6750 section 2.1; the scheme's letter case does not matter (RFC 9110 section 11.1).
+fn without_scheme(value: &HeaderValue) -> Result<&[u8], Denial> {
+    let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or(Denial::CredentialMalformed)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer ") {
+        return Err(Denial::CredentialMalformed);
+    }
+    Ok(token.trim_ascii())
+}
+
+fn is_anthropic(token: &[u8]) -> bool {
+    token.starts_with(b"sk-ant-")
+}
+
+/// Three parts of base64url with dots between (RFC 7515 section 3.1).
+fn looks_like_jwt(text: &str) -> bool {
+    let base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    text.len() <= MAX_TOKEN
+        && text.as_bytes().iter().all(base64url)
+        && text.split('.').count() == 3
+        && !text.starts_with('.')
+        && !text.ends_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in list {
+            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn one_token_in_either_header_or_the_same_in_both() {
+        for list in [
+            &[("authorization", &b"Bearer a.b.c"[..])][..],
+            &[("authorization", b"bearer  a.b.c")],
+            &[("x-api-key", b"a.b.c")],
+            &[("authorization", b"Bearer a.b.c"), ("x-api-key", b"a.b.c")],
+        ] {
+            let headers = headers(list);
+            let bearer = Bearer::from_headers(&headers).unwrap();
+            assert_eq!(bearer.expose(), "a.b.c");
+            assert_eq!(format!("{bearer:?}"), "Bearer(..)");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused_with_its_reason() {
+        let long = "a".repeat(1 << 20);
+        for (list, expected) in [
+            (&[][..], Denial::CredentialMissing),
+            (&[("authorization", &b"Bearer a.b.c"[..]), ("x-api-key", b"a.b.d")], Denial::CredentialConflict),
+            (&[("authorization", b"Bearer a.b.c"), ("authorization", b"Bearer a.b.c")], Denial::CredentialConflict),
+            (&[("authorization", b"Bearer a.b.c"), ("x-api-key", b"sk-ant-api03-x")], Denial::AnthropicCredential),
+            (&[("authorization", b"Bearer sk-ant-oat01-x")], Denial::AnthropicCredential),
+            (&[("authorization", b"Basic a.b.c")], Denial::CredentialMalformed),
+            (&[("authorization", b"Bearer")], Denial::CredentialMalformed),
+            (&[("authorization", b"")], Denial::CredentialMalformed),
+            (&[("authorization", b"Bearer invalid-jwt")], Denial::CredentialMalformed),
+            (&[("x-api-key", b"a.b.\xff")], Denial::CredentialMalformed),
+            (&[("x-api-key", b"a.b.c.d")], Denial::CredentialMalformed),
+            (&[("x-api-key", b"a.b.")], Denial::CredentialMalformed),
+            (&[("x-api-key", long.as_bytes())], Denial::CredentialMalformed),
+        ] {
+            assert_eq!(Bearer::from_headers(&headers(list)).unwrap_err(), expected, "{list:.40?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Who calls: takes the token out of a request, verifies it, and knows where each issuer's keys come from.
+
+mod address;
+mod bearer;
+mod caller;
+mod fetch;
+mod issuer;
+mod keys;
+mod token;
+
+pub use address::client_address;
+pub use bearer::Bearer;
+pub use caller::{Caller, VerifiedToken};
+pub use fetch::{KeyFetcher, may_fetch};
+pub use issuer::Issuers;
+pub use keys::{KeySet, KeySetError};
+
+#[cfg(test)]
+mod tests;

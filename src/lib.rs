@@ -1,0 +1,34 @@
+//! Portcullis: a zero-trust edge proxy for the Claude API.
+//!
+//! A client presents a corporate token; Portcullis verifies it, decides what this caller may ask of which model, adds the
+//! real key, sends the call over a private route and streams the answer back, and writes down what happened.
+//!
+//! The rooms, in the order in which a request meets them:
+//!
+//! - [`config`]: what the file says, turned into what the proxy trusts
+//! - [`gateway`]: Pingora's phases, each of which calls one room
+//! - [`identity`]: who calls
+//! - [`claude`]: the API's wire, as far as a proxy must know it
+//! - [`policy`]: what they may do
+//! - [`limit`]: how much
+//! - [`credential`]: the upstream's key
+//! - [`upstream`]: where it goes
+//! - [`audit`]: what is written down
+//! - [`telemetry`] and [`admin`]: what ops see
+//! - [`denial`]: every reason to refuse
+//!
+//! [`commands`] composes them into the binary.
+
+pub mod admin;
+pub mod audit;
+pub mod claude;
+pub mod commands;
+pub mod config;
+pub mod credential;
+pub mod denial;
+pub mod gateway;
+pub mod identity;
+pub mod limit;
+pub mod policy;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,30 @@
+//! The operational log: one line per event, to stderr, for the journal.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Starts the log, once per process. The level comes from `PORTCULLIS_LOG` (such as `debug`), else it is `info`.
+///
+/// Libraries log through the `log` crate, which is built without anything below `info`: at those levels Pingora prints
+/// request headers, and with them credentials.
+pub fn init_logs(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_span_events(FmtSpan::NONE);
+    let done = match format {
+        LogFormat::Text => builder.with_ansi(false).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    if let Err(error) = done {
+        eprintln!("portcullis: the log was started before: {error}");
+    }
+}

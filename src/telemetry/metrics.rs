@@ -1,0 +1,182 @@
+//! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::claude::{Family, Usage};
+use crate::denial::Denial;
+
+/// All metrics, in a registry of their own.
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    denied: IntCounterVec,
+    tokens: IntCounterVec,
+    duration: HistogramVec,
+    first_byte: Histogram,
+    decision: Histogram,
+    /// Requests under way.
+    pub in_flight: IntGauge,
+    /// Bytes of request bodies held now.
+    pub body_bytes: IntGauge,
+    /// Audit records handed to the writer.
+    pub audit_records: IntCounter,
+    /// 1 while the audit log can be written.
+    pub audit_writable: IntGauge,
+    /// Addresses of the upstream that can be used.
+    pub upstream_addresses: IntGauge,
+    upstream_retries: IntCounter,
+}
+
+/// Seconds; answers of a model take from tenths of a second to ten minutes.
+const ANSWER_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0];
+/// Seconds; a decision takes from microseconds to the time that a slow client needs for its body.
+const DECISION_BUCKETS: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
+
+impl Metrics {
+    /// Makes and registers all metrics.
+    ///
+    /// # Errors
+    /// Only when two have one name, which a test would show.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let duration = HistogramVec::new(
+            HistogramOpts::new("portcullis_request_duration_seconds", "Time from a request's head to its end")
+                .buckets(ANSWER_BUCKETS.to_vec()),
+            &["endpoint"],
+        )?;
+        registry.register(Box::new(duration.clone()))?;
+        let build = IntGauge::with_opts(
+            Opts::new("portcullis_build_info", "The running version").const_label("version", env!("CARGO_PKG_VERSION")),
+        )?;
+        build.set(1);
+        registry.register(Box::new(build))?;
+        Ok(Self {
+            requests: counters(
+                "portcullis_requests_total",
+                "Requests by endpoint, model family and status",
+                &["endpoint", "model_family", "status"],
+            )?,
+            denied: counters("portcullis_denied_total", "Requests refused or failed here, by reason", &["reason"])?,
+            tokens: counters("portcullis_tokens_total", "Tokens by kind and model family", &["kind", "model_family"])?,
+            duration,
+            first_byte: histogram(
+                "portcullis_first_byte_seconds",
+                "Time from a request's head to the head of the upstream's answer",
+                ANSWER_BUCKETS,
+            )?,
+            decision: histogram(
+                "portcullis_decision_seconds",
+                "Time from a request's head to the decision on it, its body included",
+                DECISION_BUCKETS,
+            )?,
+            in_flight: gauge("portcullis_requests_in_flight", "Requests under way")?,
+            body_bytes: gauge("portcullis_request_body_held_bytes", "Bytes of request bodies held")?,
+            audit_records: counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
+            audit_writable: gauge("portcullis_audit_writable", "1 while the audit log can be written")?,
+            upstream_addresses: gauge("portcullis_upstream_addresses", "Upstream addresses that can be used")?,
+            upstream_retries: counter(
+                "portcullis_upstream_retries_total",
+                "Attempts after the first to reach the upstream",
+            )?,
+            registry,
+        })
+    }
+
+    /// Counts a request that has ended. `status` is `None` when the client left before one.
+    pub fn request_ended(&self, endpoint: Option<&str>, family: Option<Family>, status: Option<u16>, total: Duration) {
+        let endpoint = endpoint.unwrap_or("none");
+        let status = status.map_or("none".to_owned(), |status| status.to_string());
+        self.requests.with_label_values(&[endpoint, family.map_or("none", Family::label), &status]).inc();
+        self.duration.with_label_values(&[endpoint]).observe(total.as_secs_f64());
+    }
+
+    /// Counts a refusal or failure.
+    pub fn denied(&self, denial: &Denial) {
+        self.denied.with_label_values(&[denial.reason()]).inc();
+    }
+
+    /// Counts what an answer used.
+    pub fn used(&self, family: Family, usage: &Usage) {
+        for (kind, tokens) in [
+            ("input", usage.input_tokens),
+            ("output", usage.output_tokens),
+            ("cache_write", usage.cache_creation_input_tokens),
+            ("cache_read", usage.cache_read_input_tokens),
+        ] {
+            if let Some(tokens) = tokens {
+                self.tokens.with_label_values(&[kind, family.label()]).inc_by(tokens);
+            }
+        }
+    }
+
+    /// Notes how long a decision took.
+    pub fn decided(&self, after: Duration) {
+        self.decision.observe(after.as_secs_f64());
+    }
+
+    /// Notes when the upstream's answer began.
+    pub fn first_byte(&self, after: Duration) {
+        self.first_byte.observe(after.as_secs_f64());
+    }
+
+    /// Counts another attempt to reach the upstream.
+    pub fn upstream_retry(&self) {
+        self.upstream_retries.inc();
+    }
+
+    /// All metrics in Prometheus's text format.
+    pub fn text(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_registers_and_shows() {
+        let metrics = Metrics::new().unwrap();
+        metrics.denied(&Denial::CredentialMissing);
+        metrics.used(Family::Opus, &Usage { input_tokens: Some(7), ..Usage::default() });
+        metrics.request_ended(Some("messages"), Some(Family::Opus), Some(200), Duration::from_secs(1));
+        let text = String::from_utf8(metrics.text()).unwrap();
+        for line in [
+            "portcullis_denied_total{reason=\"credential_missing\"} 1",
+            "portcullis_tokens_total{kind=\"input\",model_family=\"opus\"} 7",
+            "portcullis_requests_total{endpoint=\"messages\",model_family=\"opus\",status=\"200\"} 1",
+            "portcullis_requests_in_flight 0",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+}

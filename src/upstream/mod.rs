@@ -1,0 +1,178 @@
+//! Where allowed calls go: endpoints, the addresses that they resolve to, and mutual TLS to them.
+
+mod address;
+mod endpoint;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::prelude::HttpPeer;
+use pingora::protocols::TcpKeepalive;
+use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
+
+pub use address::is_private;
+pub use endpoint::Endpoint;
+
+use crate::config::UpstreamConfig;
+use crate::denial::Denial;
+
+/// The upstream: its addresses, renewed beside the requests, and how to connect to them.
+pub struct Upstream {
+    endpoints: Vec<Endpoint>,
+    private_only: bool,
+    addresses: ArcSwap<Addresses>,
+    turn: AtomicUsize,
+    server_name: String,
+    template: PeerTemplate,
+}
+
+/// What the last resolution gave.
+struct Addresses {
+    usable: Vec<SocketAddr>,
+    /// Why there is none, when there is none.
+    fault: String,
+}
+
+struct PeerTemplate {
+    tls: bool,
+    client: Option<Arc<CertKey>>,
+    ca: Option<Arc<[WrappedX509]>>,
+    connect_timeout: Duration,
+    read_timeout: Duration,
+}
+
+/// How long an answer of the resolver is used.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+/// Network load balancers forget idle flows after 350 s: stay well below, for idle connections and for silent ones.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const KEEPALIVE: TcpKeepalive = TcpKeepalive {
+    idle: Duration::from_secs(60),
+    interval: Duration::from_secs(60),
+    count: 5,
+    user_timeout: Duration::from_secs(0),
+};
+
+impl Upstream {
+    /// An upstream of this configuration; it has no address before [`Upstream::resolve`], but those that are written out.
+    pub fn new(config: &UpstreamConfig) -> Self {
+        let client = config
+            .client
+            .as_ref()
+            .map(|client| Arc::new(CertKey::new(client.chain.clone(), client.key.expose().to_vec())));
+        let roots: Vec<_> =
+            config.ca.iter().map(|certificate| WrappedX509::new(certificate.clone(), parse_x509)).collect();
+        let literal = config.endpoints.iter().filter_map(Endpoint::literal).collect();
+        let upstream = Self {
+            endpoints: config.endpoints.clone(),
+            private_only: config.private_only,
+            addresses: ArcSwap::from_pointee(Addresses { usable: Vec::new(), fault: "not resolved yet".to_owned() }),
+            turn: AtomicUsize::new(0),
+            server_name: config.server_name.clone(),
+            template: PeerTemplate {
+                tls: config.tls,
+                client,
+                ca: (!roots.is_empty()).then(|| roots.into()),
+                connect_timeout: config.connect_timeout,
+                read_timeout: config.read_timeout,
+            },
+        };
+        upstream.take_over(literal, Vec::new());
+        upstream
+    }
+
+    /// Resolves every endpoint once. What does not resolve is logged, and other endpoints serve.
+    pub async fn resolve(&self) {
+        let mut found = Vec::new();
+        let mut faults = Vec::new();
+        for endpoint in &self.endpoints {
+            match endpoint.resolve().await {
+                Ok(addresses) => found.extend(addresses),
+                Err(error) => faults.push(format!("{endpoint}: {error}")),
+            }
+        }
+        self.take_over(found, faults);
+    }
+
+    /// Resolves again and again, for as long as the future is polled.
+    pub async fn keep_resolving(&self) {
+        if self.endpoints.iter().all(|endpoint| endpoint.literal().is_some()) {
+            return std::future::pending().await;
+        }
+        loop {
+            self.resolve().await;
+            tokio::time::sleep(RESOLVE_EVERY).await;
+        }
+    }
+
+    /// Takes over what was resolved, without the addresses that may not be used.
+    fn take_over(&self, mut found: Vec<SocketAddr>, mut faults: Vec<String>) {
+        if self.private_only {
+            found.retain(|address| {
+                let private = is_private(address.ip());
+                if !private {
+                    faults.push(format!("{address} is public"));
+                }
+                private
+            });
+        }
+        found.sort_unstable();
+        found.dedup();
+        if !faults.is_empty() {
+            tracing::warn!(faults = faults.join(", "), usable = found.len(), "some upstream endpoints cannot be used");
+            if found.is_empty()
+                && !self.addresses.load().usable.is_empty()
+                && !faults.iter().any(|fault| fault.ends_with("is public"))
+            {
+                return; // The resolver failed: the last addresses are better than none.
+            }
+        }
+        self.addresses.store(Arc::new(Addresses { usable: found, fault: faults.join(", ") }));
+    }
+
+    /// Whether there is an address to connect to.
+    pub fn is_ready(&self) -> bool {
+        !self.addresses.load().usable.is_empty()
+    }
+
+    /// How many addresses there are to try.
+    pub fn addresses(&self) -> usize {
+        self.addresses.load().usable.len()
+    }
+
+    /// The next peer in turn.
+    ///
+    /// # Errors
+    /// [`Denial::UpstreamAddress`] when no endpoint has an address that may be used.
+    pub fn next_peer(&self) -> Result<HttpPeer, Denial> {
+        let addresses = self.addresses.load();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let address = turn.checked_rem(addresses.usable.len()).and_then(|turn| addresses.usable.get(turn));
+        let Some(address) = address else {
+            return Err(Denial::UpstreamAddress(addresses.fault.clone()));
+        };
+        Ok(self.template.peer(*address, &self.server_name))
+    }
+
+    /// The `Host` that requests carry.
+    pub fn host(&self, address: &str) -> String {
+        if self.server_name.is_empty() { address.to_owned() } else { self.server_name.clone() }
+    }
+}
+
+impl PeerTemplate {
+    fn peer(&self, address: SocketAddr, server_name: &str) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.tls, server_name.to_owned());
+        peer.client_cert_key.clone_from(&self.client);
+        peer.options.ca.clone_from(&self.ca);
+        peer.options.connection_timeout = Some(self.connect_timeout);
+        peer.options.total_connection_timeout = Some(self.connect_timeout);
+        peer.options.read_timeout = Some(self.read_timeout);
+        peer.options.write_timeout = Some(self.read_timeout);
+        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
+        peer.options.tcp_keepalive = Some(KEEPALIVE);
+        peer
+    }
+}
