@@ -88,7 +88,7 @@ pub struct Record {
     /// Content deltas seen when a stream ended before its totals: a floor for the output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial_deltas: Option<u64>,
-    /// Bytes of the request's body.
+    /// Bytes of the request's body that were received.
     pub request_bytes: u64,
     /// Bytes of the answer's body that were sent to the client.
     pub response_bytes: u64,
@@ -106,6 +106,8 @@ pub enum Decision {
     Denied,
     /// It was answered here: no call, such as `HEAD /api/hello`.
     Answered,
+    /// The client left before there was a decision.
+    Undecided,
 }
 
 /// Milliseconds since the request's head arrived.

@@ -1,5 +1,7 @@
 //! Answers that are ours: refusals, failures, and the one call that is served here.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header;
 use pingora::Result;
@@ -32,7 +34,8 @@ pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &st
     if let Some(wait) = denial.retry_after() {
         response.insert_header(header::RETRY_AFTER, wait.as_secs())?;
     }
-    write(session, response, body).await
+    let stalled = *denial == Denial::BodyTimeout;
+    write(session, response, body, !stalled).await
 }
 
 /// Answers Claude Code's warm-up call.
@@ -41,12 +44,12 @@ pub(super) async fn hello(session: &mut Session, request_id: &str) -> Result<()>
     response.insert_header(header::CONTENT_LENGTH, 0)?;
     response.insert_header("request-id", request_id)?;
     response.insert_header(REQUEST_ID, request_id)?;
-    write(session, response, Vec::new()).await
+    write(session, response, Vec::new(), true).await
 }
 
-async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>) -> Result<()> {
-    if !session.is_body_done() {
-        // What the client still sends is read for a while, so that it gets to read the answer; then the connection ends.
+async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>, drains: bool) -> Result<()> {
+    let unread = !session.is_body_done();
+    if unread {
         session.set_keepalive(None);
     }
     let silent = session.req_header().method == http::Method::HEAD || body.is_empty();
@@ -54,5 +57,29 @@ async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>) -
     if !silent {
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
+    if unread && drains {
+        drain(session).await;
+    }
     Ok(())
 }
+
+/// Reads on for a while what the client still sends. Most clients write their whole body before they read an answer, and
+/// lose the answer when the connection is closed under them.
+async fn drain(session: &mut Session) {
+    let mut left = MAX_DRAIN;
+    let read = async {
+        while let Ok(Some(chunk)) = session.downstream_session.read_request_body().await {
+            match left.checked_sub(chunk.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
+        }
+    };
+    // What is left unread then closes the connection.
+    let _ = tokio::time::timeout(DRAIN, read).await;
+}
+
+/// Bytes of a refused body that are read: a little more than the longest one that the API takes.
+const MAX_DRAIN: usize = 48 << 20;
+/// Time that is given to a client with a refused body.
+const DRAIN: Duration = Duration::from_secs(10);

@@ -31,7 +31,7 @@ pub struct RequestCtx {
     pub(super) call: Option<Peek>,
     /// How far the request has come.
     pub(super) stage: Stage,
-    /// Bytes of the request's body.
+    /// Bytes of the body that goes upstream.
     pub(super) request_bytes: u64,
     /// The real session while a [`Replay`](super::replay::Replay) stands in for it.
     pub(super) real_session: RealSession,

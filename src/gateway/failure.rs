@@ -29,7 +29,15 @@ fn of_upstream(kind: &ErrorType) -> Denial {
 
 /// Whether what the peer sent is no HTTP.
 pub(super) fn is_of_framing(kind: &ErrorType) -> bool {
-    matches!(kind, ErrorType::InvalidHTTPHeader | ErrorType::H1Error | ErrorType::H2Error | ErrorType::InvalidH2)
+    matches!(
+        kind,
+        ErrorType::InvalidHTTPHeader
+            | ErrorType::H1Error
+            | ErrorType::H2Error
+            | ErrorType::InvalidH2
+            // Pingora's own names for broken chunks (`pingora_core::protocols::http::v1::body`, which is private).
+            | ErrorType::Custom("InvalidChunk" | "InvalidTrailerEnd")
+    )
 }
 
 fn is_of_connecting(kind: &ErrorType) -> bool {

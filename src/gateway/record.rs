@@ -31,7 +31,7 @@ impl Gateway {
             answered_by: None,
             stream: false,
             max_tokens: None,
-            decision: Decision::Denied,
+            decision: Decision::Undecided,
             rule: None,
             reason: None,
             detail: None,
@@ -44,7 +44,7 @@ impl Gateway {
             stop_reason: None,
             usage: None,
             partial_deltas: None,
-            request_bytes: ctx.request_bytes,
+            request_bytes: session.body_bytes_read() as u64,
             response_bytes: session.body_bytes_sent() as u64,
             timings: Timings { decided_ms: ctx.decided.map(millis), total_ms: millis(total), ..Timings::default() },
         };
@@ -74,7 +74,10 @@ impl Gateway {
                 record.complete = true;
                 None
             }
-            Stage::Refused(denial) => Some(denial),
+            Stage::Refused(denial) => {
+                record.decision = Decision::Denied;
+                Some(denial)
+            }
             Stage::Permitted(exchange) => {
                 record.decision = Decision::Allowed;
                 record.rule = Some(exchange.permit.rule().to_owned());

@@ -63,6 +63,9 @@ pub fn peek(body: &[u8], shape: Shape) -> Result<Peek, String> {
 fn explain(error: &serde_json::Error) -> String {
     if error.is_data() {
         let text = error.to_string();
+        if text.starts_with("invalid type") {
+            return "the body must be a JSON object".to_owned(); // `wrong` has put the others in words
+        }
         return text.split(" at line ").next().unwrap_or_default().to_owned();
     }
     "the body is not valid JSON".to_owned()

@@ -92,7 +92,7 @@ fn refuses_whatever_could_be_read_in_two_ways() {
         (r#"{"model":"claude-haiku-5","stream":"true"}"#, "stream: must be true or false"),
         (r#"{"model":"claude-haiku-5","tools":{"model":"x"}}"#, "tools: must be a list of objects"),
         (r#"{"messages":[]}"#, "model: is missing"),
-        (r#"[{"model":"claude-haiku-5"}]"#, "invalid type: sequence, expected a JSON object"),
+        (r#"[{"model":"claude-haiku-5"}]"#, "the body must be a JSON object"),
         (r#"{"model":"claude-haiku-5"} {}"#, "the body is not valid JSON"),
         ("\u{feff}{\"model\":\"claude-haiku-5\"}", "the body is not valid JSON"),
         ("", "the body is not valid JSON"),

@@ -79,12 +79,12 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
         issuer_url: format!("http://{}", peers.issuer),
     };
     proxy.run(move || {
-        println!("{}", summary.text());
         if let Some(file) = &arguments.ready_file
             && let Err(fault) = summary.write(file)
         {
             eprintln!("{fault}");
         }
+        println!("{}", summary.text());
     });
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, Uri, header};
@@ -12,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::answer::Answer;
 use super::error::ApiError;
-use super::messages::read;
+use super::messages::whole;
 use super::paging::Paging;
 use super::request::{MessageRequest, json_object};
 use super::scenario::{Refusal, Scenario};
@@ -109,9 +110,9 @@ pub async fn create(
     State(standin): State<Arc<Standin>>,
     uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
-    let params = json_object(&read(body).await?)?;
+    let params = json_object(&whole(body)?)?;
     let requests = match params.get("requests") {
         Some(Value::Array(requests)) if !requests.is_empty() => requests,
         Some(_) => {

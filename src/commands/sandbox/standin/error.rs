@@ -4,8 +4,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-/// An error as the API answers it. As a response it carries only its status; the body is written where the request id is
-/// known, in [`super::observe`].
+/// An error as the API answers it. As a response it carries only its status; the body is written where the request id
+/// is known, in [`super::observe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     status: StatusCode,

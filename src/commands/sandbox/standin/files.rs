@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
 use axum::extract::{Multipart, Path, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -88,7 +88,11 @@ impl Content {
     }
 }
 
-pub async fn upload(State(standin): State<Arc<Standin>>, mut form: Multipart) -> Result<Json<Value>, ApiError> {
+pub async fn upload(
+    State(standin): State<Arc<Standin>>,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let mut form = form.map_err(|rejection| no_form(&rejection))?;
     let (mut content, mut lifetime) = (None, None);
     while let Some(field) = form.next_field().await.map_err(|error| unreadable(&error))? {
         match field.name() {
@@ -136,7 +140,12 @@ pub async fn delete(State(standin): State<Arc<Standin>>, Path(id): Path<String>)
     Ok(Json(json!({"id": id, "type": "file_deleted"})))
 }
 
-/// The API's error for a form that broke off, is too large or is none.
+/// The API's error for a request that has no form.
+pub fn no_form(rejection: &MultipartRejection) -> ApiError {
+    ApiError::invalid(rejection.body_text())
+}
+
+/// The API's error for a form that broke off or is too large.
 pub fn unreadable(error: &MultipartError) -> ApiError {
     match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),

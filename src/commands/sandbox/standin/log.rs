@@ -93,8 +93,9 @@ impl Exchange {
         }
     }
 
-    pub fn number(&self) -> u64 {
-        self.number
+    /// As the response's `request-id` has it, so that a response can be found in the record.
+    pub fn request_id(&self) -> String {
+        format!("req_standin_{}", self.number)
     }
 
     /// `body`, noting what passes.
@@ -246,8 +247,8 @@ mod tests {
         for _ in 0..=MAX_EXCHANGES {
             log.begin(&request("text/plain"));
         }
-        let long = log.begin(&request("application/json"));
-        long.received(&Bytes::from(vec![b'x'; MAX_BODY_TEXT_BYTES + 1]));
+        let oversized = log.begin(&request("application/json"));
+        oversized.received(&Bytes::from(vec![b'x'; MAX_BODY_TEXT_BYTES + 1]));
         let shown = log.to_json();
         let shown = shown.as_array().unwrap();
         assert_eq!(shown.len(), MAX_EXCHANGES);

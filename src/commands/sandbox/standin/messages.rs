@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use http::StatusCode;
@@ -18,16 +19,13 @@ use super::scenario::{Breakage, Scenario};
 use super::usage::tokens;
 use super::{Standin, stream};
 
-/// More than the API itself takes, so that a proxy's own limit is what a test meets.
-const MAX_BODY_BYTES: usize = 300 * 1024 * 1024;
-
 pub async fn create(
     State(standin): State<Arc<Standin>>,
     Extension(exchange): Extension<Arc<Exchange>>,
     Extension(by_header): Extension<Scenario>,
-    body: Body,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let request = MessageRequest::parse(&read(body).await?)?;
+    let request = MessageRequest::parse(&whole(body)?)?;
     let by_model = Scenario::from_model(request.model())?;
     if let Some(refusal) = obey_before_answer(&by_model).await {
         return Ok(refusal);
@@ -44,8 +42,8 @@ pub async fn create(
     })
 }
 
-pub async fn count_tokens(body: Body) -> Result<Response, ApiError> {
-    let request = MessageRequest::parse_for_count(&read(body).await?)?;
+pub async fn count_tokens(body: Result<Bytes, BytesRejection>) -> Result<Response, ApiError> {
+    let request = MessageRequest::parse_for_count(&whole(body)?)?;
     let by_model = Scenario::from_model(request.model())?;
     if let Some(refusal) = obey_before_answer(&by_model).await {
         return Ok(refusal);
@@ -54,17 +52,10 @@ pub async fn count_tokens(body: Body) -> Result<Response, ApiError> {
     Ok(Json(json!({"input_tokens": input_tokens})).into_response())
 }
 
-/// The whole body, up to the limit.
-pub async fn read(body: Body) -> Result<Bytes, ApiError> {
-    let failed = |error: axum::Error| {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(error) = source {
-            if error.to_string() == "length limit exceeded" {
-                return ApiError::too_large();
-            }
-            source = error.source();
-        }
-        ApiError::new(StatusCode::BAD_REQUEST, "The request body ended early")
-    };
-    axum::body::to_bytes(body, MAX_BODY_BYTES).await.map_err(failed)
+/// The whole body, unless it is larger than [`super::MAX_JSON_BYTES`].
+pub fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
+        _ => ApiError::invalid("The request body ended early"),
+    })
 }

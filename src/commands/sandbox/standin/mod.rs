@@ -1,13 +1,13 @@
 //! A stand-in for the Claude API: enough of it for the official SDKs, behind mutual TLS.
 //!
-//! It answers with an echo, counts tokens in proportion to bytes, misbehaves on demand ([`scenario`]) and keeps a record of
-//! what arrived, readable at `GET /standin/requests` and cleared with `DELETE`. It holds no secrets and decides nothing: it
-//! exists so that the proxy can be tried and tested without the real API.
+//! It answers with an echo, counts tokens in proportion to bytes, misbehaves on demand ([`scenario`]) and keeps a
+//! record of what arrived, readable at `GET /standin/requests` and cleared with `DELETE`. It holds no secrets and
+//! decides nothing: it exists so that the proxy can be tried and tested without the real API.
 //!
-//! * [`serve`] and [`wire`]: sockets, TLS, faults below HTTP.
+//! * [`mod@serve`] and [`wire`]: sockets, TLS, faults below HTTP.
 //! * [`observe`]: what happens around every call; [`log`] keeps the record, [`error`] has the API's error body.
-//! * [`messages`]: [`request`] reads a call, [`answer`] composes the message from [`schema`] and [`usage`], [`stream`] plays it
-//!   as the events that [`sse`] frames.
+//! * [`messages`]: [`request`] reads a call, [`answer`] composes the message from [`schema`] and [`usage`], [`stream`]
+//!   plays it as the events that [`sse`] frames.
 //! * [`batches`], [`files`], [`models`], [`skills`]: the other endpoints; [`paging`] and [`shelf`] are common to them.
 
 mod answer;
@@ -50,7 +50,8 @@ use log::RequestLog;
 pub use serve::serve;
 use skills::Skills;
 
-/// JSON has a lower limit, where it is read.
+// More than the API itself takes, so that a proxy's own limit is what a test meets.
+const MAX_JSON_BYTES: usize = 300 * 1024 * 1024;
 const MAX_MULTIPART_BYTES: usize = 600 * 1024 * 1024;
 
 /// The state of one stand-in. Everything in it is bounded and lives in memory.
@@ -79,23 +80,16 @@ impl Standin {
         })
     }
 
-    /// The endpoints. What needs the connection itself (its number, `close`, `garbage`) works only below [`serve`].
+    /// The endpoints. What needs the connection itself (its number, `close`, `garbage`) works only below [`serve()`].
     pub fn router(self: Arc<Self>) -> Router {
-        let api = endpoints()
+        let api = json_endpoints()
+            .merge(multipart_endpoints())
             .fallback(not_found)
             .method_not_allowed_fallback(method_not_allowed)
             .layer(from_fn_with_state(Arc::clone(&self), observe::admit))
             .layer(from_fn_with_state(Arc::clone(&self), observe::observe));
         let record = get(show_requests).delete(clear_requests);
         Router::new().route("/standin/requests", record).merge(api).with_state(self)
-    }
-
-    fn expected_key(&self) -> &str {
-        &self.expected_key
-    }
-
-    fn log(&self) -> &RequestLog {
-        &self.log
     }
 
     /// A number that no other object of this stand-in has.
@@ -108,7 +102,7 @@ impl Standin {
     }
 }
 
-fn endpoints() -> Router<Arc<Standin>> {
+fn json_endpoints() -> Router<Arc<Standin>> {
     let batch = get(batches::retrieve).delete(batches::delete);
     Router::new()
         .route("/v1/messages", post(messages::create))
@@ -119,6 +113,11 @@ fn endpoints() -> Router<Arc<Standin>> {
         .route("/v1/messages/batches/{id}/results", get(batches::results))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::retrieve))
+        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
+}
+
+fn multipart_endpoints() -> Router<Arc<Standin>> {
+    Router::new()
         .route("/v1/files", get(files::list).post(files::upload))
         .route("/v1/files/{id}", get(files::retrieve).delete(files::delete))
         .route("/v1/files/{id}/content", get(files::content))
@@ -164,3 +163,6 @@ fn hex(bytes: &[u8]) -> String {
 fn rfc3339(time: OffsetDateTime) -> String {
     time.format(&Rfc3339).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,8 +39,8 @@ const BAD_GATEWAY_PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></
 
 /// The outermost layer: records the exchange and completes the response.
 pub async fn observe(State(standin): State<Arc<Standin>>, mut request: Request, next: Next) -> Response {
-    let exchange = standin.log().begin(&request);
-    let request_id = format!("req_standin_{}", exchange.number());
+    let exchange = standin.log.begin(&request);
+    let request_id = exchange.request_id();
     let finish = exchange.until_finished();
     request.extensions_mut().insert(Arc::clone(&exchange));
     let request = request.map(|body| exchange.watch_request(body));
@@ -80,7 +80,7 @@ pub async fn obey_before_answer(scenario: &Scenario) -> Option<Response> {
 fn check(standin: &Standin, request: &Request) -> Result<Scenario, ApiError> {
     if request.uri().path().starts_with("/v1/") {
         let key = request.headers().get("x-api-key");
-        if key.is_none_or(|key| key != standin.expected_key()) {
+        if key.is_none_or(|key| key != standin.expected_key.as_str()) {
             let message = "invalid x-api-key";
             return Err(ApiError::new(StatusCode::UNAUTHORIZED, message));
         }
@@ -98,8 +98,8 @@ fn faulty(fault: WireFault) -> Response {
     response
 }
 
-/// `response`, once the request's body is read: the record is complete, and a client that is still sending does not lose the
-/// answer to a connection reset.
+/// `response`, once the request's body is read: the record is complete, and a client that is still sending does not
+/// lose the answer to a connection reset.
 async fn drained(request: Request, response: Response) -> Response {
     let mut chunks = request.into_body().into_data_stream();
     while let Ok(Some(_)) = chunks.try_next().await {}

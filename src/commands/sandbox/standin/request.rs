@@ -244,7 +244,9 @@ mod tests {
         let blocks = json!([
             {"role": "user", "content": "first"},
             {"role": "assistant", "content": "no"},
-            {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}]},
+            {"role": "user", "content": [
+                {"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"},
+            ]},
             {"role": "assistant", "content": "no"},
         ]);
         assert_eq!(parse(&with("messages", blocks)).unwrap().last_user_text(), "b");

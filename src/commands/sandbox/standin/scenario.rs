@@ -17,7 +17,7 @@ const MAX_EVENTS: u64 = 100_000;
 const MAX_SIZE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The directives of one request. The default is a good answer.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scenario {
     /// `delay=MS`: pause before the response head.
     pub delay: Option<Duration>,

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::multipart::MultipartRejection;
 use axum::extract::{Multipart, Path, State};
 use http::Uri;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::error::ApiError;
-use super::files::unreadable;
+use super::files::{no_form, unreadable};
 use super::paging::Paging;
 use super::shelf::{Identified, Shelf};
 use super::{Standin, lock, rfc3339};
@@ -65,7 +66,11 @@ impl Skill {
     }
 }
 
-pub async fn create(State(standin): State<Arc<Standin>>, form: Multipart) -> Result<Json<Value>, ApiError> {
+pub async fn create(
+    State(standin): State<Arc<Standin>>,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let form = form.map_err(|rejection| no_form(&rejection))?;
     let upload = Upload::read(form).await?;
     let name = upload.folder.ok_or_else(|| ApiError::invalid("files: a SKILL.md in a folder is required"))?;
     let serial = standin.next_serial();

@@ -67,6 +67,6 @@ mod tests {
     fn line_ends_in_the_data_do_not_end_the_event() {
         let event = json!({"type": "x", "text": "a\n\ndata: b"});
         let text = frame(&event);
-        assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 3);
+        assert_eq!(text.split(|byte| *byte == b'\n').count(), 4);
     }
 }

@@ -22,7 +22,7 @@ const BEFORE_CUT: Duration = Duration::from_millis(20);
 
 /// The response to a request with `"stream": true`.
 pub fn respond(answer: &Answer, scenario: &Scenario, exchange: Arc<Exchange>) -> Response {
-    let script = Script::of(answer, scenario);
+    let script = Script::of(answer, scenario, &exchange.request_id());
     let gap = scenario.gap.unwrap_or_default();
     let headers = [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     (headers, script.play(gap, exchange)).into_response()
@@ -35,14 +35,14 @@ struct Script {
 }
 
 impl Script {
-    fn of(answer: &Answer, scenario: &Scenario) -> Self {
+    fn of(answer: &Answer, scenario: &Scenario, request_id: &str) -> Self {
         let events = events(answer);
         let mut frames = if scenario.noisy { noisy_frames(&events) } else { events.iter().map(sse::frame).collect() };
         match scenario.breakage {
             Some(Breakage::Cut(after)) => frames.truncate(after),
             Some(Breakage::SseError(after)) => {
                 frames.truncate(after);
-                frames.push(sse::frame(&ApiError::overloaded().body(None)));
+                frames.push(sse::frame(&ApiError::overloaded().body(Some(request_id))));
             }
             None => {}
         }
@@ -135,8 +135,8 @@ fn message_deltas(answer: &Answer) -> Vec<Value> {
     if answer.blocks.len() > 1 { vec![delta(Value::Null, total.div_ceil(2)), last] } else { vec![last] }
 }
 
-/// Everything a reader must step over: comments, events of unknown type with counters that mean nothing, and every way to
-/// write a line.
+/// Everything a reader must step over: comments, events of unknown type with counters that mean nothing, and every way
+/// to write a line.
 fn noisy_frames(events: &[Value]) -> Vec<Bytes> {
     let mut frames = vec![sse::comment("keep-alive"), unknown_event()];
     for (index, event) in events.iter().enumerate() {
@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn names(scenario: &Scenario) -> Vec<String> {
-        let script = Script::of(&answer("", scenario), scenario);
+        let script = Script::of(&answer("", scenario), scenario, "req_1");
         let first_line = |frame: &Bytes| {
             let text = String::from_utf8(frame.to_vec()).unwrap();
             text.lines().next().unwrap().trim_start_matches("event: ").to_owned()

@@ -148,19 +148,19 @@ pub fn tokens(bytes: usize) -> u64 {
 mod tests {
     use super::*;
 
-    fn of(params: Value) -> Usage {
+    fn of(params: &Value) -> Usage {
         let body = params.to_string();
         Usage::of_request(&MessageRequest::parse(body.as_bytes()).unwrap())
     }
 
-    fn request(content: Value) -> Value {
+    fn request(content: &Value) -> Value {
         json!({"model": "claude-x", "max_tokens": 9, "messages": [{"role": "user", "content": content}]})
     }
 
     #[test]
     fn input_is_a_quarter_of_the_body() {
-        let params = request(json!("x".repeat(400)));
-        let usage = of(params.clone());
+        let params = request(&json!("x".repeat(400)));
+        let usage = of(&params);
         assert_eq!(usage.input_tokens, tokens(params.to_string().len()));
         assert_eq!(usage.cache_read_tokens, 0);
         assert_eq!(usage.total()["cache_creation_input_tokens"], 0);
@@ -168,19 +168,22 @@ mod tests {
 
     #[test]
     fn cache_control_splits_the_input_by_lifetime() {
-        let text = |ttl: &str| json!({"type": "text", "text": "x".repeat(400), "cache_control": {"type": "ephemeral", "ttl": ttl}});
-        let params = request(json!([text("1h"), text("5m")]));
-        let usage = of(params.clone());
+        let text = |ttl: &str| {
+            let cache_control = json!({"type": "ephemeral", "ttl": ttl});
+            json!({"type": "text", "text": "x".repeat(400), "cache_control": cache_control})
+        };
+        let params = request(&json!([text("1h"), text("5m")]));
+        let usage = of(&params);
         assert!(usage.cache_write_1h_tokens > 0 && usage.cache_write_5m_tokens > 0);
         let parts =
             [usage.input_tokens, usage.cache_read_tokens, usage.cache_write_1h_tokens, usage.cache_write_5m_tokens];
         assert_eq!(parts.iter().sum::<u64>(), tokens(params.to_string().len()));
-        assert_eq!(of(request(json!([text("5m")]))).cache_write_1h_tokens, 0);
+        assert_eq!(of(&request(&json!([text("5m")]))).cache_write_1h_tokens, 0);
     }
 
     #[test]
     fn provisional_usage_leaves_out_what_comes_later() {
-        let mut usage = of(request(json!("hi")));
+        let mut usage = of(&request(&json!("hi")));
         let before = usage.input_tokens;
         usage.add_web_search();
         usage.output_tokens = 40;
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn compaction_is_counted_beside_the_message() {
-        let mut usage = of(request(json!("hi")));
+        let mut usage = of(&request(&json!("hi")));
         usage.iterations = true;
         usage.output_tokens = 7;
         let total = usage.total();

@@ -1,0 +1,43 @@
+//! Audit records, as an auditor would read them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::Sandbox;
+
+/// Longest wait for a record: it is written when the request has ended, which a client cannot see.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Sandbox {
+    /// All records that are written.
+    pub fn records(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.ready.audit_directory.join("audit.jsonl")).unwrap_or_default();
+        // The last line may be in the middle of being written.
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The record of the request with our id `request_id`.
+    pub async fn record(&self, request_id: &str) -> Value {
+        let records =
+            self.records_when(|records| records.iter().any(|record| record["request_id"] == request_id)).await;
+        let mut matching = records.into_iter().filter(|record| record["request_id"] == request_id);
+        let record = matching.next().unwrap();
+        assert!(matching.next().is_none(), "two records of {request_id}");
+        record
+    }
+
+    /// The records once `enough` holds of them.
+    pub async fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let records = self.records();
+            if enough(&records) {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "not the records that were waited for: {records:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline: files have no other sign
+        }
+    }
+}

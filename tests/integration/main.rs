@@ -1,0 +1,14 @@
+//! The whole, through the real binary: a sandbox on free ports, driven over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
+
+mod bodies;
+mod client_faults;
+mod commands;
+mod configuration;
+mod harness;
+mod refusals;
+mod shutdown;
+mod streams;
+mod upstream_faults;
+mod way;
