@@ -1,16 +1,14 @@
 //! The decision on a call whose body has been read: the matching grant is the last of many.
 
-#![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
-
-mod support;
-
 use std::hint::black_box;
 use std::net::IpAddr;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use http::Method;
 use portcullis::claude::{EndpointGroup, Shape, find, peek};
 use portcullis::policy::{AddressRules, Grant, Policy};
+
+use crate::support;
 
 fn policy(grants: usize) -> Policy {
     let grant = |scope: String, models: &[&str]| Grant {
@@ -27,7 +25,7 @@ fn policy(grants: usize) -> Policy {
     Policy::new(AddressRules { allow: vec!["10.0.0.0/8".parse().unwrap()], deny }, all)
 }
 
-fn decide(criterion: &mut Criterion) {
+pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy");
     let caller = support::caller();
     let call = peek(&support::message(2_000), Shape::Message).unwrap();
@@ -44,6 +42,3 @@ fn decide(criterion: &mut Criterion) {
     let (policy, address) = (policy(3), "10.1.2.3".parse::<IpAddr>().unwrap());
     group.bench_function("address_101_rules", |bencher| bencher.iter(|| policy.addresses().allows(black_box(address))));
 }
-
-criterion_group!(benches, decide);
-criterion_main!(benches);

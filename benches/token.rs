@@ -1,16 +1,14 @@
 //! Verification of a token: parse, signature, claims.
 
-#![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
-
-mod support;
-
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::Criterion;
 use jsonwebtoken::Algorithm;
 use portcullis::identity::Bearer;
 
-fn verify(criterion: &mut Criterion) {
+use crate::support;
+
+pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("token_verify");
     for (name, algorithm) in
         [("hs256", Algorithm::HS256), ("es256", Algorithm::ES256), ("rs256_2048", Algorithm::RS256)]
@@ -22,6 +20,3 @@ fn verify(criterion: &mut Criterion) {
         });
     }
 }
-
-criterion_group!(benches, verify);
-criterion_main!(benches);

@@ -1,11 +1,9 @@
 //! Counting usage beside the relay: a stream of 200 events, and a plain answer.
 
-#![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
-
 use std::fmt::Write as _;
 use std::hint::black_box;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use portcullis::claude::AnswerReader;
 
 const USAGE: &str = r#"{"input_tokens":1234,"output_tokens":1,"cache_creation_input_tokens":10,"cache_read_input_tokens":5,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":0},"service_tier":"standard"}"#;
@@ -35,7 +33,7 @@ fn read(content_type: &[u8], chunks: &[&[u8]]) -> AnswerReader {
     reader
 }
 
-fn usage(criterion: &mut Criterion) {
+pub fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("usage");
     let text = stream(200);
     let events: Vec<&[u8]> = text.split_inclusive("\n\n").map(str::as_bytes).collect();
@@ -51,6 +49,3 @@ fn usage(criterion: &mut Criterion) {
         bencher.iter(|| read(b"application/json", &[answer.as_bytes()]).answer());
     });
 }
-
-criterion_group!(benches, usage);
-criterion_main!(benches);

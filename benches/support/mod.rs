@@ -1,7 +1,5 @@
 //! Inputs that the benches share, built outside every measured loop.
 
-#![allow(dead_code)] // each bench is a crate of its own and uses a part
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,0 +1,14 @@
+//! The hot paths, one file each. One binary, for linking costs more than measuring.
+
+#![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
+
+mod peek;
+mod policy;
+mod support;
+mod token;
+mod usage;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(benches, token::benches, peek::benches, policy::benches, usage::benches);
+criterion_main!(benches);
