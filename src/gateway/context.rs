@@ -71,11 +71,26 @@ pub(super) struct Exchange {
     /// Reads the answer beside the relay.
     pub(super) reader: Option<AnswerReader>,
     /// An answer that is changed before it goes on, and so is held until it is whole.
-    pub(super) rewrite: Option<Vec<u8>>,
+    pub(super) rewrite: Option<Rewrite>,
     /// The last chunk of the answer was passed on.
     pub(super) ended: bool,
     /// What went wrong after the permit.
     pub(super) failure: Option<Denial>,
+}
+
+/// How an answer is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// URLs of batch results lose their origin.
+    ResultsUrls,
+    /// Models that the caller may not use are left out.
+    Models,
+}
+
+/// An answer that is held to be changed.
+pub(super) struct Rewrite {
+    pub(super) change: Change,
+    pub(super) whole: Vec<u8>,
 }
 
 impl Exchange {

@@ -173,7 +173,12 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        let taken = ctx.exchange().map_or(Ok(()), |exchange| response::take_chunk(exchange, body, end));
+        let taken = match (&mut ctx.stage, &ctx.caller) {
+            (Stage::Permitted(exchange), Some(caller)) => {
+                response::take_chunk(exchange, body, end, |model| self.policy.shows(caller, model))
+            }
+            _ => Ok(()),
+        };
         match taken {
             Ok(()) => Ok(None),
             Err(denial) => Err(stop(ctx, denial)),

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::header;
 use pingora::http::ResponseHeader;
 
-use super::context::{Exchange, RequestCtx};
-use crate::claude::{AnswerReader, EndpointGroup, relative_results_url};
+use super::context::{Change, Exchange, RequestCtx, Rewrite};
+use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, relative_results_url, visible_models};
 use crate::denial::Denial;
 
 /// The id header that is ours on every answer.
@@ -24,7 +24,7 @@ const MAX_REWRITE: usize = 8 << 20;
 /// A [`Denial`] for an answer that must not be passed on.
 pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader) -> Result<(), Denial> {
     let after = ctx.arrived.elapsed();
-    let group = ctx.found.as_ref().map(|found| found.endpoint.group);
+    let change = ctx.found.as_ref().and_then(|found| change(found.endpoint));
     let id = ctx.id.clone();
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
     let status = response.status.as_u16();
@@ -49,31 +49,51 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader) -> 
     let content_type = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     exchange.reader = Some(AnswerReader::new(content_type));
     let json = content_type.is_some_and(|value| value.starts_with(b"application/json"));
-    if group == Some(EndpointGroup::Batches) && json && response.status.is_success() {
-        exchange.rewrite = Some(Vec::new());
+    if let (Some(change), true, true) = (change, json, response.status.is_success()) {
+        exchange.rewrite = Some(Rewrite { change, whole: Vec::new() });
         response.remove_header(&header::CONTENT_LENGTH);
         response.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(internal)?;
     }
     Ok(())
 }
 
-/// Takes in a chunk of the answer's body, and changes it where the answer is one that is changed.
+/// How answers of an endpoint are changed; nearly all are not.
+fn change(endpoint: &Endpoint) -> Option<Change> {
+    match endpoint.group {
+        EndpointGroup::Batches => Some(Change::ResultsUrls),
+        EndpointGroup::Models if endpoint.route == "/v1/models" => Some(Change::Models),
+        _ => None,
+    }
+}
+
+/// Takes in a chunk of the answer's body, and changes it where the answer is one that is changed: then `shows` says of a
+/// model whether the caller may see it.
 ///
 /// # Errors
-/// A [`Denial`] when an answer that must be changed is too long to hold.
-pub(super) fn take_chunk(exchange: &mut Exchange, chunk: &mut Option<Bytes>, end: bool) -> Result<(), Denial> {
+/// A [`Denial`] when an answer that must be changed cannot be.
+pub(super) fn take_chunk(
+    exchange: &mut Exchange,
+    chunk: &mut Option<Bytes>,
+    end: bool,
+    shows: impl Fn(&Model) -> bool,
+) -> Result<(), Denial> {
     if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
         reader.feed(bytes);
     }
-    if let Some(whole) = &mut exchange.rewrite {
+    if let Some(Rewrite { change, whole }) = &mut exchange.rewrite {
         if let Some(bytes) = chunk.take() {
             if whole.len() + bytes.len() > MAX_REWRITE {
-                return Err(Denial::UpstreamFailed("an answer that names URLs is too long".to_owned()));
+                return Err(Denial::UpstreamFailed("an answer that must be changed is too long".to_owned()));
             }
             whole.extend_from_slice(&bytes);
         }
         if end {
-            *chunk = Some(Bytes::copy_from_slice(&relative_results_url(whole)));
+            let changed = match change {
+                Change::ResultsUrls => Some(relative_results_url(whole).into_owned()),
+                Change::Models => visible_models(whole, shows),
+            };
+            let changed = changed.ok_or_else(|| Denial::UpstreamFailed("a list of models that is none".to_owned()))?;
+            *chunk = Some(Bytes::from(changed));
             exchange.rewrite = None;
         }
     }

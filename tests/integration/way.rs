@@ -196,3 +196,13 @@ async fn health_and_readiness_are_told() {
         assert!(response.text().await.unwrap().contains(text), "{page}");
     }
 }
+
+#[tokio::test]
+async fn only_models_that_the_caller_may_use_are_listed() {
+    let sandbox = Sandbox::shared();
+    let list: Value = sandbox.request(Method::GET, "/v1/models?limit=1000").send().await.unwrap().json().await.unwrap();
+    let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
+    assert!(ids.contains(&"claude-sonnet-5-5") && ids.iter().any(|id| id.contains("haiku")), "{ids:?}");
+    assert!(ids.iter().all(|id| id.contains("haiku") || id.contains("sonnet")), "{ids:?}");
+    assert_eq!(list["last_id"], *ids.last().unwrap());
+}

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::model::Model;
@@ -80,6 +81,12 @@ enum Level {
     Batch,
     /// One request of a batch.
     BatchItem,
+    /// A turn of the conversation.
+    Turn,
+    /// A content block of a turn.
+    Block,
+    /// The tool that a `tool_addition` block brings, or a `compaction` block carries on.
+    ToolAddition,
     /// A tool of a message.
     Tool,
     /// Any object, and every object in it.
@@ -94,8 +101,12 @@ enum Field {
     Model,
     MaxTokens,
     Stream,
+    /// The conversation, which may add tools on its way.
+    Turns,
     /// A list of objects of a level.
     List(Level),
+    /// Whatever objects of a level there are in lists or alone.
+    Any(Level),
     /// An object of a level.
     Nested(Level),
 }
@@ -110,9 +121,14 @@ impl Level {
                 ("stream", Field::Stream),
                 // Server tools that call another model, such as the advisor, name it in the tool.
                 ("tools", Field::List(Level::Tool)),
-                // Models that answer when the first one does not.
+                ("messages", Field::Turns),
+                // Models that answer when the first one does not. The text "default" leaves the choice to the API: it
+                // names nothing that could be judged, and is refused as no list.
                 ("fallbacks", Field::List(Level::Message)),
             ],
+            Self::Turn => &[("content", Field::Any(Level::Block))],
+            Self::Block => &[("tool", Field::Any(Level::ToolAddition)), ("tool_changes", Field::Any(Level::Block))],
+            Self::ToolAddition => &[("definition", Field::Any(Level::Tool))],
             Self::Batch => &[("requests", Field::List(Level::BatchItem))],
             Self::BatchItem => &[("params", Field::Nested(Level::Message))],
             Self::Tool | Self::Resource => &[("model", Field::Model)],
@@ -187,7 +203,7 @@ impl<'de> Visitor<'de> for Object<'_> {
                 .field(&key)
                 .map_err(|name| de::Error::custom(format_args!("{name}: is spelled with other letter case")))?;
             match field {
-                None if self.level.is_deep() => map.next_value_seed(Deep(self.peek))?,
+                None if self.level.is_deep() => map.next_value_seed(Any { level: Level::Resource, peek: self.peek })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
                 Some(Field::Model) => {
                     has_model = true;
@@ -207,6 +223,8 @@ impl<'de> Visitor<'de> for Object<'_> {
                     let list = map.next_value_seed(List { level, peek: self.peek });
                     list.map_err(|error| wrong(&key, "must be a list of objects", error))?;
                 }
+                Some(Field::Any(level)) => map.next_value_seed(Any { level, peek: self.peek })?,
+                Some(Field::Turns) => read_turns(map.next_value()?, self.peek)?,
                 Some(Field::Nested(level)) => {
                     let nested = map.next_value_seed(Object { level, peek: self.peek });
                     nested.map_err(|error| wrong(&key, "must be an object", error))?;
@@ -218,7 +236,9 @@ impl<'de> Visitor<'de> for Object<'_> {
             Level::Message => (!has_model).then_some("model"),
             Level::Batch => (!seen.iter().any(|key| key == "requests")).then_some("requests"),
             Level::BatchItem => (!seen.iter().any(|key| key == "params")).then_some("params"),
-            Level::Tool | Level::Resource | Level::ModelObject => None,
+            Level::Turn | Level::Block | Level::ToolAddition | Level::Tool | Level::Resource | Level::ModelObject => {
+                None
+            }
         };
         if let Some(name) = missing {
             return Err(de::Error::custom(format_args!("{name}: is missing")));
@@ -277,10 +297,26 @@ impl<'de> Visitor<'de> for List<'_> {
     }
 }
 
-/// Any value: objects in it are read as resources, all else is passed over.
-struct Deep<'p>(&'p mut Peek);
+/// Reads the tools that a conversation adds on its way. Nearly none does, and the conversation is most of the body: it is
+/// read only when it has the key that they need, plainly or behind an escape.
+fn read_turns<E: de::Error>(turns: &RawValue, peek: &mut Peek) -> Result<(), E> {
+    let text = turns.get();
+    let has = |key: &str| memchr::memmem::find(text.as_bytes(), key.as_bytes()).is_some();
+    if !has("definition") && !has("\\u00") {
+        return Ok(());
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = Any { level: Level::Turn, peek }.deserialize(&mut json);
+    read.map_err(|error| E::custom(explain(&error)))
+}
 
-impl<'de> DeserializeSeed<'de> for Deep<'_> {
+/// Any value: objects in it, alone or in lists, are read at a level, all else is passed over.
+struct Any<'p> {
+    level: Level,
+    peek: &'p mut Peek,
+}
+
+impl<'de> DeserializeSeed<'de> for Any<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -288,7 +324,7 @@ impl<'de> DeserializeSeed<'de> for Deep<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Deep<'_> {
+impl<'de> Visitor<'de> for Any<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -296,11 +332,11 @@ impl<'de> Visitor<'de> for Deep<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
-        Object { level: Level::Resource, peek: self.0 }.visit_map(map)
+        Object { level: self.level, peek: self.peek }.visit_map(map)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while let Some(()) = seq.next_element_seed(Deep(self.0))? {}
+        while let Some(()) = seq.next_element_seed(Any { level: self.level, peek: self.peek })? {}
         Ok(())
     }
 

@@ -38,6 +38,32 @@ fn every_model_in_the_body_is_found() {
 }
 
 #[test]
+fn tools_that_a_conversation_adds_are_judged() {
+    for content in [
+        r#"[{"type":"text","text":"x"},{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"type":"advisor_20260301","model":"claude-opus-5"}}}]"#,
+        r#"[{"type":"tool_addition","tool":{"d\u0065finition":{"mod\u0065l":"claude-opus-5"}}}]"#,
+        r#"[{"type":"compaction","tool_changes":[{"tool":{"definition":{"model":"claude-opus-5"}}}]}]"#,
+    ] {
+        let body = format!(r#"{{"messages":[{{"role":"user","content":{content}}}],"model":"claude-haiku-5"}}"#);
+        assert_eq!(names(&message(&body).unwrap()), ["claude-opus-5", "claude-haiku-5"], "{content}");
+    }
+    // History and data may have a `model` of their own, which chooses nothing.
+    let body = r#"{"messages":[{"role":"user","content":"a \"definition\" of model"},
+        {"role":"assistant","content":[{"type":"fallback","from":{"model":"claude-opus-5"}},{"type":"tool_use","input":{"definition":{"model":"x y"}}}]}],
+        "model":"claude-haiku-5","metadata":{"model":"claude-opus-5"}}"#;
+    assert_eq!(names(&message(body).unwrap()), ["claude-haiku-5"]);
+    let twice = r#"{"messages":[{"content":[{"tool":{"definition":{"model":"claude-haiku-5","model":"claude-opus-5"}}}]}],"model":"claude-haiku-5"}"#;
+    assert_eq!(message(twice).unwrap_err(), "model: is there twice");
+}
+
+#[test]
+fn a_fallback_that_the_api_chooses_is_refused() {
+    let chosen = message(r#"{"model":"claude-haiku-5","fallbacks":"default"}"#);
+    assert_eq!(chosen.unwrap_err(), "fallbacks: must be a list of objects");
+    assert!(message(r#"{"model":"claude-haiku-5","fallbacks":null,"tools":null}"#).is_ok());
+}
+
+#[test]
 fn batches_are_read_item_by_item() {
     let body = br#"{"requests":[{"custom_id":"a","params":{"model":"claude-haiku-5","max_tokens":5}},{"params":{"model":"claude-opus-5"},"custom_id":"b"}]}"#;
     let found = peek(body, Shape::Batch).unwrap();
