@@ -2,9 +2,8 @@
 
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
-export PATH := $(TOOLS)/bin:$(PATH)
 
-.PHONY: run build test test-rust test-sdk bench lint deny setup
+.PHONY: run build test test-rust test-sdk bench lint deny setup setup-sdk
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -12,16 +11,16 @@ run: setup ## build, and start the whole system on loopback
 build: setup
 	$(CARGO) build --release --locked
 
-test: test-rust test-sdk ## every test: units, integration, official SDKs
+test: test-rust test-sdk ## every test: units, the real binary, the official SDKs
 
 test-rust: setup
 	$(CARGO) test --locked
 
-test-sdk: setup
+test-sdk: setup setup-sdk
 	$(CARGO) build --locked
-	tests/sdk/run
+	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/sdk/run
 
-bench: setup ## criterion benches, and a table of what they measured
+bench: setup ## benches of the hot paths, and a table of what they measured
 	$(CARGO) bench --locked
 	benches/table
 
@@ -31,15 +30,21 @@ lint: setup
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 deny: $(TOOLS)/bin/cargo-deny
-	.ci/deny
+	PATH="$(TOOLS)/bin:$$PATH" .ci/deny
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --locked --debug --no-default-features --root $(TOOLS) cargo-deny@0.20.2
 
-# cmake builds zlib-ng, which Pingora uses; a C compiler links.
-setup:
-	@for tool in cmake cc make; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+# Installs Debian packages for commands that are missing: $(call packages,COMMANDS,PACKAGES)
+packages = for tool in $(1); do command -v $$tool >/dev/null || missing=yes; done; \
 	if [ -n "$$missing" ]; then \
 	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
-	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy cmake build-essential; \
+	  $$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy $(2); \
 	fi
+
+# cmake builds zlib-ng, which Pingora uses; a C compiler builds the cryptography and links.
+setup:
+	@$(call packages,cmake cc,cmake build-essential)
+
+setup-sdk:
+	@$(call packages,python3 node npm,python3 python3-venv nodejs npm)

@@ -16,7 +16,7 @@ pub use batch_links::relative_results_url;
 pub use endpoint::{BodyRule, Endpoint, EndpointGroup, Match, find};
 pub use error::{ErrorType, error_body, error_event};
 pub use model::{Family, Model, ModelPattern};
-pub use model_list::visible_models;
+pub use model_list::{ModelPage, visible_models};
 pub use peek::{Peek, Shape, peek};
 pub use scan::TopLevel;
 pub use sse::EventReader;

@@ -11,7 +11,7 @@ use super::Gateway;
 use super::body::{self, BodyError};
 use super::context::{Exchange, RequestCtx};
 use super::replay;
-use crate::claude::{self, BodyRule, Peek, Shape};
+use crate::claude::{self, BodyRule, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
@@ -45,6 +45,10 @@ impl Gateway {
         ctx.found = Some(found);
         self.policy.admit(ctx.caller.as_ref().ok_or(Denial::CredentialMissing)?, endpoint)?;
         refuse_odd_framing(session)?;
+        if endpoint.lists_models() {
+            let query = session.req_header().uri.query().unwrap_or_default();
+            ModelPage::from_query(query).ok_or(Denial::RequestMalformed("its limit, after_id or before_id"))?;
+        }
         let (call, held, body) = match endpoint.body {
             BodyRule::Judged(shape) => self.judge_body(session, ctx, shape).await?,
             BodyRule::Streamed => {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
-use crate::claude::{AnswerReader, Match, Peek};
+use crate::claude::{AnswerReader, Match, ModelPage, Peek};
 use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
@@ -79,12 +79,12 @@ pub(super) struct Exchange {
 }
 
 /// How an answer is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Change {
     /// URLs of batch results lose their origin.
     ResultsUrls,
-    /// Models that the caller may not use are left out.
-    Models,
+    /// Models that the caller may not use are left out, and this page of the others is shown.
+    Models(ModelPage),
 }
 
 /// An answer that is held to be changed.

@@ -1,5 +1,6 @@
 //! The corridor: Pingora's phases, each of which calls one room.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
 use super::{Gateway, answer, failure, replay, request, response};
-use crate::claude::{self, BodyRule};
+use crate::claude::{self, BodyRule, ModelPage};
 use crate::denial::Denial;
 use crate::identity::Bearer;
 
@@ -116,10 +117,17 @@ impl ProxyHttp for Gateway {
         };
         let client = session.req_header();
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
+        let query = client.uri.query().map(Cow::Borrowed);
+        let query = if found.endpoint.lists_models() {
+            Some(Cow::Owned(ModelPage::whole_list(query.as_deref().unwrap_or_default())))
+        } else {
+            query
+        };
         let host = self.upstream.host(exchange.upstream.as_deref().unwrap_or_default());
         let parts = request::Parts {
             client,
             path: &found.path,
+            query: query.as_deref(),
             host: &host,
             body: found.endpoint.body,
             body_length: ctx.request_bytes,
@@ -151,11 +159,11 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        match response::take_head(ctx, upstream_response) {
+        match response::take_head(ctx, upstream_response, session.req_header().uri.query().unwrap_or_default()) {
             Ok(()) => {
                 if let Some(after) = ctx.exchange().and_then(|exchange| exchange.first_byte) {
                     self.metrics.first_byte(after);

@@ -12,6 +12,8 @@ pub(super) struct Parts<'a> {
     pub(super) client: &'a RequestHeader,
     /// The path as the upstream knows it.
     pub(super) path: &'a str,
+    /// The query, without its question mark.
+    pub(super) query: Option<&'a str>,
     /// The host of the upstream.
     pub(super) host: &'a str,
     /// What is done with the body.
@@ -25,7 +27,7 @@ pub(super) struct Parts<'a> {
 /// The head that goes upstream, still without a key.
 pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
     let client = parts.client;
-    let target = match client.uri.query() {
+    let target = match parts.query {
         Some(query) => format!("{}?{query}", parts.path),
         None => parts.path.to_owned(),
     };
@@ -71,6 +73,7 @@ mod tests {
         build(&Parts {
             client: &client,
             path: "/v1/messages",
+            query: client.uri.query(),
             host: "api.anthropic.com",
             body,
             body_length: 7,

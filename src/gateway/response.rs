@@ -5,7 +5,7 @@ use http::header;
 use pingora::http::ResponseHeader;
 
 use super::context::{Change, Exchange, RequestCtx, Rewrite};
-use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, relative_results_url, visible_models};
+use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
 use crate::denial::Denial;
 
 /// The id header that is ours on every answer.
@@ -18,13 +18,13 @@ const WITHHELD: [&str; 3] = ["set-cookie", "alt-svc", "proxy-authenticate"];
 /// Longest answer that is held to be changed: a page of batches is far below.
 const MAX_REWRITE: usize = 8 << 20;
 
-/// Takes in the head of the upstream's answer.
+/// Takes in the head of the upstream's answer to a request with this query.
 ///
 /// # Errors
 /// A [`Denial`] for an answer that must not be passed on.
-pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader) -> Result<(), Denial> {
+pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, query: &str) -> Result<(), Denial> {
     let after = ctx.arrived.elapsed();
-    let change = ctx.found.as_ref().and_then(|found| change(found.endpoint));
+    let change = ctx.found.as_ref().and_then(|found| change(found.endpoint, query));
     let id = ctx.id.clone();
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
     let status = response.status.as_u16();
@@ -58,12 +58,11 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader) -> 
 }
 
 /// How answers of an endpoint are changed; nearly all are not.
-fn change(endpoint: &Endpoint) -> Option<Change> {
-    match endpoint.group {
-        EndpointGroup::Batches => Some(Change::ResultsUrls),
-        EndpointGroup::Models if endpoint.route == "/v1/models" => Some(Change::Models),
-        _ => None,
+fn change(endpoint: &Endpoint, query: &str) -> Option<Change> {
+    if endpoint.lists_models() {
+        return Some(Change::Models(ModelPage::from_query(query).unwrap_or_default()));
     }
+    (endpoint.group == EndpointGroup::Batches).then_some(Change::ResultsUrls)
 }
 
 /// Takes in a chunk of the answer's body, and changes it where the answer is one that is changed: then `shows` says of a
@@ -90,7 +89,7 @@ pub(super) fn take_chunk(
         if end {
             let changed = match change {
                 Change::ResultsUrls => Some(relative_results_url(whole).into_owned()),
-                Change::Models => visible_models(whole, shows),
+                Change::Models(page) => visible_models(whole, page, shows),
             };
             let changed = changed.ok_or_else(|| Denial::UpstreamFailed("a list of models that is none".to_owned()))?;
             *chunk = Some(Bytes::from(changed));

@@ -83,6 +83,7 @@ async fn what_policy_does_not_allow_gets_403_and_what_is_unknown_404() {
             "invalid_request_error",
             "credential_in_url",
         ),
+        (authorized(Method::GET, "/v1/models?limit=0"), 400, "invalid_request_error", "request_malformed"),
         (authorized(Method::GET, "/v1/models").body("x"), 400, "invalid_request_error", "body_malformed"),
     ] {
         refused(sandbox, call, status, error_type, reason).await;

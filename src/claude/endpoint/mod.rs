@@ -23,6 +23,13 @@ pub struct Endpoint {
     pub body: BodyRule,
 }
 
+impl Endpoint {
+    /// Whether this is the list of models, of which a caller sees a part.
+    pub fn lists_models(&self) -> bool {
+        self.route == "/v1/models"
+    }
+}
+
 /// What is done with a request's body before anything goes upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyRule {
