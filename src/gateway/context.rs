@@ -31,8 +31,8 @@ pub struct RequestCtx {
     pub(super) call: Option<Peek>,
     /// How far the request has come.
     pub(super) stage: Stage,
-    /// Bytes of the body that goes upstream.
-    pub(super) request_bytes: u64,
+    /// Bytes of a body that was judged, or of an upload so far.
+    pub(super) body_length: usize,
     /// The real session while a [`Replay`](super::replay::Replay) stands in for it.
     pub(super) real_session: RealSession,
     pub(super) decided: Option<Duration>,
@@ -123,7 +123,7 @@ impl RequestCtx {
             found: None,
             call: None,
             stage: Stage::default(),
-            request_bytes: 0,
+            body_length: 0,
             real_session: RealSession::default(),
             decided: None,
             _in_flight: in_flight,

@@ -1,6 +1,5 @@
 //! The corridor: Pingora's phases, each of which calls one room.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +14,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
 use super::{Gateway, answer, failure, replay, request, response};
-use crate::claude::{self, BodyRule, ModelPage};
+use crate::claude::{self, BodyRule};
 use crate::denial::Denial;
 use crate::identity::Bearer;
 
@@ -117,22 +116,8 @@ impl ProxyHttp for Gateway {
         };
         let client = session.req_header();
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
-        let query = client.uri.query().map(Cow::Borrowed);
-        let query = if found.endpoint.lists_models() {
-            Some(Cow::Owned(ModelPage::whole_list(query.as_deref().unwrap_or_default())))
-        } else {
-            query
-        };
         let host = self.upstream.host(exchange.upstream.as_deref().unwrap_or_default());
-        let parts = request::Parts {
-            client,
-            path: &found.path,
-            query: query.as_deref(),
-            host: &host,
-            body: found.endpoint.body,
-            body_length: ctx.request_bytes,
-            token,
-        };
+        let parts = request::Parts { client, found, host: &host, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
         self.key.inject(&exchange.permit, &mut request)?;
         *upstream_request = request;
@@ -148,9 +133,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         if ctx.found.as_ref().is_some_and(|found| found.endpoint.body == BodyRule::Streamed) {
-            ctx.request_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+            ctx.body_length += body.as_ref().map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
-            if ctx.request_bytes > limit as u64 {
+            if ctx.body_length > limit {
                 return Err(stop(ctx, Denial::BodyTooLarge { limit }));
             }
         }

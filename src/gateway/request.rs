@@ -4,32 +4,31 @@ use http::{HeaderName, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
-use crate::claude::BodyRule;
+use crate::claude::{BodyRule, Match, ModelPage};
 
 /// What the new head is made from.
 pub(super) struct Parts<'a> {
     /// The client's head.
     pub(super) client: &'a RequestHeader,
-    /// The path as the upstream knows it.
-    pub(super) path: &'a str,
-    /// The query, without its question mark.
-    pub(super) query: Option<&'a str>,
+    /// The endpoint and the path as the upstream knows it.
+    pub(super) found: &'a Match,
     /// The host of the upstream.
     pub(super) host: &'a str,
-    /// What is done with the body.
-    pub(super) body: BodyRule,
     /// The length of a body that was judged.
-    pub(super) body_length: u64,
+    pub(super) body_length: usize,
     /// The caller's token, which must not be in any header that goes on.
     pub(super) token: &'a [u8],
 }
 
 /// The head that goes upstream, still without a key.
 pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
-    let client = parts.client;
-    let target = match parts.query {
-        Some(query) => format!("{}?{query}", parts.path),
-        None => parts.path.to_owned(),
+    let Parts { client, found, .. } = parts;
+    let target = match client.uri.query() {
+        query if found.endpoint.lists_models() => {
+            format!("{}?{}", found.path, ModelPage::whole_list(query.unwrap_or_default()))
+        }
+        Some(query) => format!("{}?{query}", found.path),
+        None => found.path.clone(),
     };
     let mut request = RequestHeader::build(client.method.clone(), target.as_bytes(), Some(24))?;
     request.insert_header(header::HOST, parts.host)?;
@@ -40,7 +39,7 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
     }
     // Usage is read beside the relay, from plain text.
     request.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    match parts.body {
+    match found.endpoint.body {
         BodyRule::Judged(_) => request.insert_header(header::CONTENT_LENGTH, parts.body_length.to_string())?,
         BodyRule::Streamed => match client.headers.get(header::CONTENT_LENGTH) {
             Some(length) => request.insert_header(header::CONTENT_LENGTH, length.clone())?,
@@ -63,28 +62,21 @@ fn passes(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claude::Shape;
+    use crate::claude;
 
-    fn built(headers: &[(&'static str, &str)], body: BodyRule) -> RequestHeader {
-        let mut client = RequestHeader::build("POST", b"/claude/messages?beta=true", None).unwrap();
+    fn built(path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut client = RequestHeader::build("POST", format!("{path}?beta=true").as_bytes(), None).unwrap();
         for (name, value) in headers {
             client.append_header(*name, *value).unwrap();
         }
-        build(&Parts {
-            client: &client,
-            path: "/v1/messages",
-            query: client.uri.query(),
-            host: "api.anthropic.com",
-            body,
-            body_length: 7,
-            token: b"a.b.c",
-        })
-        .unwrap()
+        let found = &claude::find(&http::Method::POST, path).unwrap();
+        build(&Parts { client: &client, found, host: "api.anthropic.com", body_length: 7, token: b"a.b.c" }).unwrap()
     }
 
     #[test]
     fn what_the_api_reads_goes_on_and_nothing_else() {
         let request = built(
+            "/claude/messages",
             &[
                 ("anthropic-version", "2023-06-01"),
                 ("anthropic-beta", "one"),
@@ -106,7 +98,6 @@ mod tests {
                 ("accept-encoding", "gzip"),
                 ("host", "gateway.internal"),
             ],
-            BodyRule::Judged(Shape::Message),
         );
         let mut lines: Vec<_> =
             request.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
@@ -130,7 +121,7 @@ mod tests {
 
     #[test]
     fn uploads_keep_their_length_or_go_chunked() {
-        assert_eq!(built(&[("content-length", "9")], BodyRule::Streamed).headers.get("content-length").unwrap(), "9");
-        assert_eq!(built(&[], BodyRule::Streamed).headers.get("transfer-encoding").unwrap(), "chunked");
+        assert_eq!(built("/v1/files", &[("content-length", "9")]).headers.get("content-length").unwrap(), "9");
+        assert_eq!(built("/v1/files", &[]).headers.get("transfer-encoding").unwrap(), "chunked");
     }
 }

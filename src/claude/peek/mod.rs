@@ -256,9 +256,10 @@ fn wrong<E: de::Error>(key: &str, what: &str, error: E) -> E {
     error
 }
 
-/// A key for a message: no more of it than fits a line, and nothing that is not printable.
-fn shown(key: &str) -> String {
-    key.chars().take(40).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+/// A key for a message. What is not spelled like the API's keys may be content, and is not repeated.
+fn shown(key: &str) -> &str {
+    let spelled = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if key.len() <= 40 && key.bytes().all(spelled) { key } else { "a key" }
 }
 
 struct List<'p> {

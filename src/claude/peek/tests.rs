@@ -102,6 +102,7 @@ fn refuses_whatever_could_be_read_in_two_ways() {
         (r#"{"model":"claude-haiku-5","model":"claude-opus-5"}"#, "model: is there twice"),
         (r#"{"model":"claude-haiku-5","mod\u0065l":"claude-opus-5"}"#, "model: is there twice"),
         (r#"{"model":"claude-haiku-5","x":1,"x":2}"#, "x: is there twice"),
+        (r#"{"model":"claude-haiku-5","John Doe":1,"John Doe":2}"#, "a key: is there twice"),
         (r#"{"model":"claude-haiku-5","Model":"claude-opus-5"}"#, "model: is spelled with other letter case"),
         ("{\"model\":\"claude-haiku-5\",\"\u{17f}tream\":true}", "stream: is spelled with other letter case"),
         (
