@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
 
-.PHONY: run build test test-rust test-sdk bench lint deny setup setup-sdk
+.PHONY: run build test test-rust test-sdk bench fuzz lint deny setup setup-sdk
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -23,6 +23,15 @@ test-sdk: setup setup-sdk
 bench: setup ## benches of the hot paths, and a table of what they measured
 	$(CARGO) bench --locked
 	benches/table
+
+FUZZ_SECONDS ?= 10
+fuzz: setup $(TOOLS)/bin/cargo-fuzz ## every fuzz target for a while; RUSTC_BOOTSTRAP lets a stable compiler sanitize
+	for target in peek answer token; do \
+	  RUSTC_BOOTSTRAP=1 PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+$(TOOLS)/bin/cargo-fuzz:
+	$(CARGO) install --locked --debug --root $(TOOLS) cargo-fuzz@0.13.2
 
 lint: setup
 	$(CARGO) fmt --check

@@ -65,7 +65,6 @@ pub(super) struct Exchange {
     pub(super) attempts: usize,
     pub(super) upstream: Option<String>,
     pub(super) upstream_request_id: Option<String>,
-    pub(super) status: Option<u16>,
     pub(super) connected: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
     /// Reads the answer beside the relay.
@@ -101,7 +100,6 @@ impl Exchange {
             attempts: 0,
             upstream: None,
             upstream_request_id: None,
-            status: None,
             connected: None,
             first_byte: None,
             reader: None,

@@ -21,6 +21,9 @@ use crate::identity::Bearer;
 /// Attempts to connect, over the upstream's addresses in turn.
 const MAX_ATTEMPTS: usize = 3;
 
+/// How long an idle connection of a client is kept. SDKs keep theirs for 5 s and must not be the later to close.
+const KEEPALIVE_SECONDS: u64 = 75;
+
 /// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
 const DENIED: ErrorType = ErrorType::new("Denied");
 
@@ -36,6 +39,9 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(KEEPALIVE_SECONDS)); // Pingora's default is for ever
+        }
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
             answer::hello(session, &ctx.id).await?;

@@ -27,7 +27,6 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     let change = ctx.found.as_ref().and_then(|found| change(found.endpoint, query));
     let id = ctx.id.clone();
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
-    let status = response.status.as_u16();
     if response.status.is_informational() {
         return Ok(());
     }
@@ -36,7 +35,6 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         // Both SDKs follow redirects, with the caller's token.
         return Err(Denial::UpstreamRedirect);
     }
-    exchange.status = Some(status);
     for name in WITHHELD {
         response.remove_header(name);
     }
@@ -49,7 +47,14 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     let content_type = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     exchange.reader = Some(AnswerReader::new(content_type));
     let json = content_type.is_some_and(|value| value.starts_with(b"application/json"));
-    if let (Some(change), true, true) = (change, json, response.status.is_success()) {
+    if let (Some(change), true) = (change, response.status.is_success()) {
+        match (&change, json) {
+            (Change::Models(_), false) => {
+                return Err(Denial::UpstreamFailed("a list of models that is no JSON".to_owned()));
+            }
+            (Change::ResultsUrls, false) => return Ok(()), // the results themselves, a JSON a line
+            (Change::Models(_) | Change::ResultsUrls, true) => {}
+        }
         exchange.rewrite = Some(Rewrite { change, whole: Vec::new() });
         response.remove_header(&header::CONTENT_LENGTH);
         response.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(internal)?;

@@ -1,0 +1,39 @@
+//! No header and no token makes a caller without a signature, and none panics.
+#![no_main]
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, HeaderValue};
+use libfuzzer_sys::fuzz_target;
+use portcullis::config::{IssuerConfig, KeySource};
+use portcullis::credential::Secret;
+use portcullis::identity::{Bearer, Issuers};
+
+static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
+    let rules = IssuerConfig {
+        name: "fuzz".to_owned(),
+        issuer: "i".to_owned(),
+        audience: vec!["a".to_owned()],
+        keys: KeySource::Secret(Secret::new(b"nobody-knows-this-secret".to_vec())),
+        algorithms: vec!["HS256".parse().unwrap()],
+        max_lifetime: None,
+        leeway: Duration::from_secs(30),
+        scope_claim: None,
+        team_claim: None,
+        signing_key: None,
+    };
+    Issuers::new(vec![rules]).0
+});
+
+fuzz_target!(|input: (Option<Vec<u8>>, Option<Vec<u8>>)| {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [("authorization", input.0), ("x-api-key", input.1)] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_bytes(&value).ok()) {
+            headers.append(name, value);
+        }
+    }
+    if let Ok(bearer) = Bearer::from_headers(&headers) {
+        assert!(ISSUERS.verify(bearer, SystemTime::UNIX_EPOCH).is_err());
+    }
+});
