@@ -35,7 +35,7 @@ pub struct Record {
     pub teams: Vec<String>,
     /// The HTTP method.
     pub method: String,
-    /// The path without its query; cut at 256 bytes.
+    /// The path without its query; parts that no endpoint has are left out.
     pub path: String,
     /// The endpoint's group, as grants name it.
     #[serde(skip_serializing_if = "Option::is_none")]

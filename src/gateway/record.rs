@@ -25,7 +25,7 @@ impl Gateway {
             token_id: None,
             teams: Vec::new(),
             method: request.method.to_string(),
-            path: request.uri.path().chars().take(256).collect(),
+            path: shown(request.uri.path()),
             endpoint: ctx.found.as_ref().map(|found| found.endpoint.group.name()),
             models: Vec::new(),
             answered_by: None,
@@ -116,7 +116,43 @@ impl Gateway {
     }
 }
 
+/// A path for the record. Segments that no endpoint of the API has, for they are long or hold other letters, may be
+/// anything, a token by mistake among them, and are not written down.
+fn shown(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
+    let segments = path.split('/').take(MAX_SEGMENTS);
+    let shown =
+        segments.map(|segment| if segment.len() <= MAX_SEGMENT && segment.bytes().all(plain) { segment } else { "*" });
+    shown.collect::<Vec<_>>().join("/")
+}
+
+/// More than the API's longest path has.
+const MAX_SEGMENTS: usize = 10;
+/// Ids of the API stay below it, tokens above.
+const MAX_SEGMENT: usize = 64;
+
 /// Milliseconds with three places.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1_000_000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_show_what_an_endpoint_may_have() {
+        let token = format!("eyJ{}.x.y", "a".repeat(100));
+        for (path, expected) in [
+            (
+                "/v1/messages/batches/msgbatch_013Zva2CMHLNnXjNJJKqJ2EF/results",
+                "/v1/messages/batches/msgbatch_013Zva2CMHLNnXjNJJKqJ2EF/results",
+            ),
+            (&format!("/v1/{token}/x"), "/v1/*/x"),
+            ("/v1/John%20Doe", "/v1/*"),
+            ("/a/b/c/d/e/f/g/h/i/j/k/l", "/a/b/c/d/e/f/g/h/i"),
+        ] {
+            assert_eq!(shown(path), expected);
+        }
+    }
 }

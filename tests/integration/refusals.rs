@@ -91,6 +91,22 @@ async fn what_policy_does_not_allow_gets_403_and_what_is_unknown_404() {
 }
 
 #[tokio::test]
+async fn a_token_in_a_url_is_not_written_down() {
+    let sandbox = Sandbox::shared();
+    let token = sandbox.token("claude:haiku");
+    for path in [format!("/v1/{token}"), format!("/v1/messages?key={token}"), format!("/v1/models/{token}")] {
+        for authorized in [true, false] {
+            let call = sandbox.anonymous(Method::GET, &path);
+            let response = if authorized { call.bearer_auth(&token) } else { call }.send().await.unwrap();
+            assert!(response.status().is_client_error());
+            let record = sandbox.record(&request_id(&response)).await;
+            assert!(!record.to_string().contains(&token), "{record}");
+            assert!(!response.text().await.unwrap().contains(&token));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_ceiling_on_max_tokens_is_told() {
     let sandbox = Sandbox::shared();
     let opus = sandbox.token("claude:opus");
