@@ -8,6 +8,7 @@ mod commands;
 mod configuration;
 mod harness;
 mod refusals;
+mod serving;
 mod shutdown;
 mod streams;
 mod upstream_faults;

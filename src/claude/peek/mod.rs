@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
@@ -127,7 +127,11 @@ impl Level {
                 ("fallbacks", Field::List(Level::Message)),
             ],
             Self::Turn => &[("content", Field::Any(Level::Block))],
-            Self::Block => &[("tool", Field::Any(Level::ToolAddition)), ("tool_changes", Field::Any(Level::Block))],
+            Self::Block => &[
+                ("tool", Field::Any(Level::ToolAddition)),
+                ("tool_changes", Field::Any(Level::Block)),
+                ("content", Field::Any(Level::Block)),
+            ],
             Self::ToolAddition => &[("definition", Field::Any(Level::Tool))],
             Self::Batch => &[("requests", Field::List(Level::BatchItem))],
             Self::BatchItem => &[("params", Field::Nested(Level::Message))],
@@ -287,6 +291,13 @@ impl<'de> Visitor<'de> for List<'_> {
             self.peek.items += usize::from(self.level == Level::BatchItem);
         }
         Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        if self.level == Level::Message {
+            return Err(E::custom("fallbacks: must name its models; \"default\" would leave the choice to the API"));
+        }
+        Err(E::invalid_type(Unexpected::Other("text"), &self))
     }
 
     /// The API's optional lists may be null.

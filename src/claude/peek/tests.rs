@@ -42,6 +42,7 @@ fn tools_that_a_conversation_adds_are_judged() {
     for content in [
         r#"[{"type":"text","text":"x"},{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"type":"advisor_20260301","model":"claude-opus-5"}}}]"#,
         r#"[{"type":"tool_addition","tool":{"d\u0065finition":{"mod\u0065l":"claude-opus-5"}}}]"#,
+        r#"[{"type":"tool_result","content":[{"type":"tool_addition","tool":{"definition":{"model":"claude-opus-5"}}}]}]"#,
         r#"[{"type":"compaction","tool_changes":[{"tool":{"definition":{"model":"claude-opus-5"}}}]}]"#,
     ] {
         let body = format!(r#"{{"messages":[{{"role":"user","content":{content}}}],"model":"claude-haiku-5"}}"#);
@@ -59,7 +60,7 @@ fn tools_that_a_conversation_adds_are_judged() {
 #[test]
 fn a_fallback_that_the_api_chooses_is_refused() {
     let chosen = message(r#"{"model":"claude-haiku-5","fallbacks":"default"}"#);
-    assert_eq!(chosen.unwrap_err(), "fallbacks: must be a list of objects");
+    assert_eq!(chosen.unwrap_err(), "fallbacks: must name its models; \"default\" would leave the choice to the API");
     assert!(message(r#"{"model":"claude-haiku-5","fallbacks":null,"tools":null}"#).is_ok());
 }
 

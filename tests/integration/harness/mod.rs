@@ -1,5 +1,6 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
+mod proxy;
 mod records;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+pub use proxy::{Proxy, free_addresses};
 
 /// A plain model call of a model that the sandbox's token may use.
 pub const HAIKU: &str = "claude-haiku-4-5";
@@ -103,7 +106,7 @@ impl Sandbox {
     }
 
     /// A client that the stand-in upstream accepts.
-    fn upstream_client(&self) -> Client {
+    pub fn upstream_client(&self) -> Client {
         let read = |name: &str| std::fs::read(self.folder.path().join(name)).unwrap();
         let identity = Identity::from_pem(&[read("client.crt"), read("client.key")].concat()).unwrap();
         trusting(&self.ready.ca_file).identity(identity).build().unwrap()
@@ -154,7 +157,7 @@ async fn metric(http: &Client, admin_url: &str, name: &str) -> u64 {
 }
 
 /// Waits until the metric with exactly this name and labels is as it should be.
-pub async fn until_metric(http: &Client, admin_url: &str, name: &str, holds: impl Fn(u64) -> bool) {
+async fn until_metric(http: &Client, admin_url: &str, name: &str, holds: impl Fn(u64) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let value = metric(http, admin_url, name).await;

@@ -1,0 +1,113 @@
+//! `portcullis serve` with other configurations than the sandbox's.
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message};
+
+#[tokio::test]
+async fn bodies_of_all_requests_together_are_bounded() {
+    let bounded = |text: &str| {
+        text.replace("[admin]", "max_body = \"1MiB\"\nmax_bodies = \"1MiB\"\nbody_timeout = \"2s\"\n[admin]")
+    };
+    let proxy = Proxy::start("memory", bounded);
+    assert_eq!(proxy.call().await.status(), 200);
+    // One client holds nearly all of the memory by not finishing its body.
+    let mut slow = tokio::net::TcpStream::connect(proxy.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: 1000000\r\n\r\n",
+        proxy.token
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    slow.write_all(&vec![b' '; 999_000]).await.unwrap();
+    let call = || {
+        proxy.http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(&proxy.token).body(" ".repeat(500_000))
+    };
+    proxy.until_metric("portcullis_request_body_held_bytes", |held| held >= 999_000).await;
+    let refused = call().send().await.unwrap();
+    assert_eq!(refused.status(), 529);
+    assert_eq!(refused.headers()["retry-after"], "1");
+    let error: Value = refused.json().await.unwrap();
+    assert_eq!(error["error"]["type"], "overloaded_error");
+    // The slow client is given up, and its memory comes back.
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&answer));
+    assert_eq!(call().send().await.unwrap().status(), 400);
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_our_fault_and_told_so() {
+    let issuer = Sandbox::shared().ready.issuer_url.clone();
+    let (nowhere, _) = free_addresses();
+    let proxy = Proxy::start("issuer", |text| {
+        text.replace(&format!("jwks_uri = \"{issuer}"), &format!("jwks_uri = \"http://{nowhere}"))
+    });
+    let call = proxy.http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(&proxy.token);
+    let response = call.body(message(HAIKU).to_string()).send().await.unwrap();
+    assert_eq!(response.status(), 503);
+    let error: Value = response.json().await.unwrap();
+    assert_eq!(error["error"]["type"], "api_error");
+}
+
+#[tokio::test]
+async fn keys_are_found_by_discovery() {
+    let proxy = Proxy::start("discovery", |text| {
+        text.lines().filter(|line| !line.starts_with("jwks_uri")).collect::<Vec<_>>().join("\n")
+    });
+    assert_eq!(proxy.call().await.status(), 200);
+}
+
+#[tokio::test]
+async fn addresses_are_judged_before_anything_else() {
+    let rules = "[address]\ndeny = [\"203.0.113.0/24\"]\n[admin]";
+    let trusting = |text: &str| text.replace("[admin]", &format!("trusted_proxies = [\"127.0.0.0/8\"]\n{rules}"));
+    let proxy = Proxy::start("address", trusting);
+    assert_eq!(proxy.call().await.status(), 200);
+    let call = proxy.http.post(format!("{}/v1/messages", proxy.base_url)).header("x-forwarded-for", "203.0.113.9");
+    let response = call.bearer_auth("not-even-a-token").send().await.unwrap();
+    assert_eq!(response.status(), 403);
+}
+
+#[tokio::test]
+async fn an_upstream_by_name_is_resolved_and_one_that_does_not_resolve_gets_502() {
+    let upstream = Sandbox::shared().ready.upstream_url.replace("https://", "");
+    let by_name = upstream.replace("127.0.0.1", "localhost");
+    let proxy = Proxy::start("by-name", |text| text.replace(&upstream, &by_name));
+    proxy.until_metric("portcullis_upstream_addresses", |addresses| addresses > 0).await;
+    assert_eq!(proxy.call().await.status(), 200);
+
+    let proxy = Proxy::start("no-name", |text| text.replace(&upstream, "no-such-host.invalid:443"));
+    assert_eq!(proxy.failure().await, (502, "api_error".to_owned(), "upstream_address".to_owned()));
+    let ready = proxy.http.get(proxy.admin("readyz")).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().await.unwrap().contains("an upstream address"));
+}
+
+#[tokio::test]
+async fn nothing_is_served_while_the_audit_log_cannot_be_written() {
+    let folder = Sandbox::shared().folder.path().join("audit-full");
+    std::fs::create_dir(&folder).unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.join("audit.jsonl")).unwrap();
+    let proxy = Proxy::start("full", str::to_owned);
+    let call = || proxy.http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(&proxy.token).body("{}");
+    call().send().await.unwrap(); // its record is the first that cannot be written
+    proxy.until_metric("portcullis_audit_writable", |writable| writable == 0).await;
+    let response = call().send().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    let error: Value = response.json().await.unwrap();
+    assert_eq!(error["error"]["type"], "api_error");
+    proxy.until_metric("portcullis_denied_total{reason=\"audit_unavailable\"}", |refused| refused == 1).await;
+}
+
+#[tokio::test]
+async fn clients_without_a_certificate_are_turned_away_where_one_is_asked_for() {
+    let tls = "tls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"ca.crt\"\n[admin]";
+    let proxy = Proxy::start("mutual", |text| text.replace("[admin]", tls));
+    let url = format!("{}/v1/messages", proxy.base_url.replace("http://", "https://"));
+    let call = |http: &reqwest::Client| http.post(&url).bearer_auth(&proxy.token).body(message(HAIKU).to_string());
+    assert!(call(&proxy.http).send().await.is_err());
+    let known = Sandbox::shared().upstream_client();
+    let answered = call(&known).header("anthropic-version", "2023-06-01").send().await.unwrap().status();
+    assert!(answered == 200 || answered == 503, "{answered}"); // 503 while the issuer's keys are on their way
+}
