@@ -8,7 +8,7 @@ use http::{Method, header};
 use pingora_proxy::Session;
 
 use super::Gateway;
-use super::body::{self, BodyError};
+use super::body;
 use super::context::{Exchange, RequestCtx};
 use super::replay;
 use crate::claude::{self, BodyRule, Endpoint, Match, ModelPage, Peek, Shape};
@@ -94,10 +94,7 @@ impl Gateway {
     /// Holds the whole body and reads what policy decides on.
     async fn judge_body(&self, session: &mut Session, shape: Shape) -> Result<Judged, Stop> {
         let mut held = self.body_memory.hold();
-        let body = body::read_whole(session, &mut held, &self.bounds).await.map_err(|error| match error {
-            BodyError::Refused(denial) => Stop::Refused(denial),
-            BodyError::Gone(error) => Stop::Gone(error),
-        })?;
+        let body = body::read_whole(session, &mut held, &self.bounds).await?;
         let call = match shape {
             // Such as `cancel`, which takes a body or none.
             Shape::Resource if body.is_empty() => Peek::default(),

@@ -5,33 +5,20 @@ use http::header;
 use pingora::ErrorType;
 use pingora_proxy::Session;
 
+use super::admission::Stop;
 use super::{Bounds, failure};
 use crate::denial::Denial;
 use crate::limit::Held;
 
-/// Why there is no whole body.
-pub(super) enum BodyError {
-    /// It breaks a bound.
-    Refused(Denial),
-    /// The client left in the middle of it.
-    Gone(Box<pingora::Error>),
-}
-
-impl From<Denial> for BodyError {
-    fn from(denial: Denial) -> Self {
-        Self::Refused(denial)
-    }
-}
-
 /// Reads the body, each byte counted in `held` as it arrives, so that a client cannot reserve what it never sends.
-pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &Bounds) -> Result<Bytes, BodyError> {
+pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &Bounds) -> Result<Bytes, Stop> {
     let limit = bounds.max_body;
     let announced = announced_length(session);
     if announced.is_some_and(|length| length > limit) {
         return Err(Denial::BodyTooLarge { limit }.into());
     }
     if expects_continue(session) {
-        session.write_continue_response().await.map_err(BodyError::Gone)?;
+        session.write_continue_response().await.map_err(Stop::Gone)?;
     }
     session.set_read_timeout(Some(bounds.body_timeout));
     // The first chunk is the body in the common case: no copy.
@@ -75,12 +62,12 @@ fn expects_continue(session: &Session) -> bool {
         .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-fn of_reading(error: Box<pingora::Error>) -> BodyError {
+fn of_reading(error: Box<pingora::Error>) -> Stop {
     if *error.etype() == ErrorType::ReadTimedout {
         Denial::BodyTimeout.into()
     } else if failure::is_of_framing(error.etype()) {
         Denial::RequestMalformed("its body's framing is broken").into()
     } else {
-        BodyError::Gone(error)
+        Stop::Gone(error)
     }
 }
