@@ -4,4 +4,4 @@ mod record;
 mod writer;
 
 pub use record::{Decision, Record, Timings};
-pub use writer::{AuditLog, AuditWriter};
+pub use writer::AuditLog;

@@ -1,12 +1,11 @@
 //! Writes records to a file, in order, on a thread of its own.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -17,7 +16,8 @@ use super::record::Record;
 #[derive(Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
-    state: Arc<State>,
+    /// The last write failed.
+    failed: Arc<AtomicBool>,
 }
 
 enum Entry {
@@ -25,15 +25,6 @@ enum Entry {
     /// Answered once all that came before is in the file.
     Flush(std_mpsc::Sender<()>),
 }
-
-#[derive(Default)]
-struct State {
-    failed: AtomicBool,
-    written: AtomicU64,
-}
-
-/// The thread that writes.
-pub struct AuditWriter(JoinHandle<()>);
 
 /// Records that may wait for the disk. A request waits with its record when there are more.
 const QUEUE: usize = 4096;
@@ -43,22 +34,20 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the file cannot be opened or the thread not started.
-    pub fn open(directory: &Path) -> std::io::Result<(Self, AuditWriter)> {
+    pub fn open(directory: &Path) -> std::io::Result<Self> {
         let path = directory.join("audit.jsonl");
-        let file = open(&path)?;
-        let (queue, records) = mpsc::channel(QUEUE);
-        let state = Arc::<State>::default();
-        let log = Self { queue, state: Arc::clone(&state) };
-        let thread = std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || write_all(file, &path, records, &state))?;
-        Ok((log, AuditWriter(thread)))
+        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let (queue, entries) = mpsc::channel(QUEUE);
+        let failed = Arc::<AtomicBool>::default();
+        let log = Self { queue, failed: Arc::clone(&failed) };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(file, &path, entries, &failed))?;
+        Ok(log)
     }
 
     /// Hands over a record, waiting for room in the queue.
     pub async fn write(&self, record: Record) {
         if self.queue.send(Entry::Record(Box::new(record))).await.is_err() {
-            self.state.failed.store(true, Ordering::Relaxed);
+            self.failed.store(true, Ordering::Relaxed);
         }
     }
 
@@ -70,49 +59,32 @@ impl AuditLog {
 
     /// Whether the last write succeeded. While it has not, nothing may be let through: it would go unrecorded.
     pub fn is_writable(&self) -> bool {
-        !self.state.failed.load(Ordering::Relaxed)
-    }
-
-    /// Records written since the start.
-    pub fn written(&self) -> u64 {
-        self.state.written.load(Ordering::Relaxed)
+        !self.failed.load(Ordering::Relaxed)
     }
 }
 
-impl AuditWriter {
-    /// Waits until every record that was handed over is in the file. Every [`AuditLog`] must be dropped before.
-    pub fn finish(self) {
-        if self.0.join().is_err() {
-            tracing::error!("the audit writer ended by a panic");
-        }
-    }
-}
-
-fn open(path: &Path) -> std::io::Result<BufWriter<File>> {
-    Ok(BufWriter::new(OpenOptions::new().create(true).append(true).open(path)?))
-}
-
-fn write_all(mut file: BufWriter<File>, path: &Path, mut entries: mpsc::Receiver<Entry>, state: &State) {
+fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, failed: &AtomicBool) {
     let mut batch = Vec::with_capacity(BATCH);
+    let mut lines = Vec::new();
     while entries.blocking_recv_many(&mut batch, BATCH) > 0 {
-        while let Err(error) = write_batch(&mut file, &batch) {
-            if !state.failed.swap(true, Ordering::Relaxed) {
+        for entry in &batch {
+            if let Entry::Record(record) = entry {
+                append_line(record, &mut lines);
+            }
+        }
+        write_lines(&mut file, &lines, |error| {
+            if !failed.swap(true, Ordering::Relaxed) {
                 tracing::error!(%error, path = %path.display(), "cannot write the audit log: requests are refused until it can be written");
             }
             std::thread::sleep(RETRY);
-            // A new handle, without what the old one had buffered: all of that is in `batch` still.
-            match open(path) {
-                Ok(reopened) => drop(std::mem::replace(&mut file, reopened).into_parts()),
-                Err(error) => tracing::error!(%error, path = %path.display(), "cannot open the audit log"),
-            }
-        }
-        if state.failed.swap(false, Ordering::Relaxed) {
+        });
+        if failed.swap(false, Ordering::Relaxed) {
             tracing::info!("the audit log is written again");
         }
+        lines.clear();
         for entry in batch.drain(..) {
-            match entry {
-                Entry::Record(_) => _ = state.written.fetch_add(1, Ordering::Relaxed),
-                Entry::Flush(done) => _ = done.send(()), // who asked may have given up
+            if let Entry::Flush(done) = entry {
+                let _ = done.send(()); // who asked may have given up
             }
         }
     }
@@ -123,12 +95,66 @@ const BATCH: usize = 256;
 /// How long a failed write is left alone.
 const RETRY: Duration = Duration::from_millis(500);
 
-fn write_batch(file: &mut BufWriter<File>, batch: &[Entry]) -> std::io::Result<()> {
-    for entry in batch {
-        if let Entry::Record(record) = entry {
-            serde_json::to_writer(&mut *file, record)?;
-            file.write_all(b"\n")?;
+fn append_line(record: &Record, lines: &mut Vec<u8>) {
+    let start = lines.len();
+    if let Err(error) = serde_json::to_writer(&mut *lines, record) {
+        // Only a time beyond the year 9999 could be the cause; half a record must not stand before the next one.
+        tracing::error!(%error, request_id = record.request_id, "a record cannot be written");
+        lines.truncate(start);
+    } else {
+        lines.push(b'\n');
+    }
+}
+
+/// Writes all of `lines`, going on after a failure where it happened: no record twice, and none in halves.
+fn write_lines(file: &mut impl Write, mut lines: &[u8], mut on_failure: impl FnMut(std::io::Error)) {
+    while !lines.is_empty() {
+        match file.write(lines) {
+            Ok(0) => on_failure(std::io::ErrorKind::WriteZero.into()),
+            Ok(written) => lines = lines.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => on_failure(error),
         }
     }
-    file.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes three bytes a call and fails at every second one.
+    #[derive(Default)]
+    struct Flaky {
+        calls: usize,
+        taken: Vec<u8>,
+    }
+
+    impl Write for Flaky {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.calls += 1;
+            match self.calls % 4 {
+                1 => Err(std::io::ErrorKind::StorageFull.into()),
+                2 => Err(std::io::ErrorKind::Interrupted.into()),
+                3 => Ok(0),
+                _ => {
+                    let length = bytes.len().min(3);
+                    self.taken.extend_from_slice(&bytes[..length]);
+                    Ok(length)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_failed_write_goes_on_where_it_stopped() {
+        let mut file = Flaky::default();
+        let mut failures = 0;
+        write_lines(&mut file, b"one\ntwo\nthree\n", |_| failures += 1);
+        assert_eq!(file.taken, b"one\ntwo\nthree\n");
+        assert_eq!(failures, 10, "two for each of five pieces");
+    }
 }

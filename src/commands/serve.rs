@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use pingora::prelude::{Server, background_service};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::audit::{AuditLog, AuditWriter};
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::gateway::{BoundSocket, Bounds, Gateway, SocketService, tls_settings};
 use crate::identity::{Issuers, KeyFetcher};
@@ -29,8 +29,7 @@ pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
     init_logs(log, "info");
     let proxy = Proxy::bind(load(path)?)?;
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
-    proxy.run(|| tracing::info!("ready"));
-    Ok(())
+    proxy.run(|| tracing::info!("ready"))
 }
 
 /// A proxy with its sockets bound, so that its addresses are known before it serves.
@@ -39,7 +38,6 @@ pub(super) struct Proxy {
     listen: BoundSocket,
     admin: BoundSocket,
     audit: AuditLog,
-    writer: AuditWriter,
 }
 
 impl Proxy {
@@ -50,10 +48,9 @@ impl Proxy {
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
-        let opened = AuditLog::open(&config.audit_directory);
-        let (audit, writer) =
-            opened.map_err(|error| format!("cannot write to {}: {error}", config.audit_directory.display()))?;
-        Ok(Self { config, listen, admin, audit, writer })
+        let audit = AuditLog::open(&config.audit_directory)
+            .map_err(|error| format!("cannot write to {}: {error}", config.audit_directory.display()))?;
+        Ok(Self { config, listen, admin, audit })
     }
 
     /// Where clients connect.
@@ -67,12 +64,12 @@ impl Proxy {
     }
 
     /// Serves until a signal ends it; calls `on_ready` once keys and addresses are at hand.
-    pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) {
-        let Self { config, listen, admin, audit, writer } = self;
-        let metrics = match Metrics::new() {
-            Ok(metrics) => Arc::new(metrics),
-            Err(error) => return tracing::error!(%error, "metrics cannot be registered"),
-        };
+    ///
+    /// A graceful stop ends the process from within; this returns after the other kind.
+    pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
+        let Self { config, listen, admin, audit } = self;
+        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        let metrics = Arc::new(metrics);
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let (issuers, fetchers) = Issuers::new(config.issuers);
         let issuers = Arc::new(issuers);
@@ -80,9 +77,7 @@ impl Proxy {
         let body_memory = BodyMemory::new(config.listen.max_bodies);
         let readiness =
             Readiness { issuers: Arc::clone(&issuers), upstream: Arc::clone(&upstream), audit: audit.clone() };
-        let Some(key) = config.upstream.keys.into_iter().next() else {
-            return tracing::error!("no upstream key");
-        };
+        let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
         let gateway = Gateway {
             issuers,
             policy: config.policy,
@@ -106,10 +101,13 @@ impl Proxy {
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.listen.workers, drain));
         let mut proxy = http_proxy_service_with_name(&server.configuration, gateway, "proxy");
         let address = listen.address().to_string();
-        match config.listen.certificate.map(|certificate| tls_settings(certificate, config.listen.client_verifier)) {
+        match config.listen.certificate {
             None => proxy.add_tcp(&address),
-            Some(Ok(settings)) => proxy.add_tls_with_settings(&address, None, settings),
-            Some(Err(error)) => return tracing::error!(%error, "TLS cannot be set up"),
+            Some(certificate) => {
+                let settings = tls_settings(certificate, config.listen.client_verifier);
+                let settings = settings.map_err(|error| format!("TLS cannot be set up: {error}"))?;
+                proxy.add_tls_with_settings(&address, None, settings);
+            }
         }
         let mut admin_service = Service::new("admin".to_owned(), admin_pages);
         admin_service.threads = Some(1);
@@ -124,9 +122,9 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: std::sync::Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, audit, drain };
+        let stop = Stop { in_flight, audit: audit.clone(), drain };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
-        writer.finish();
+        if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
     }
 }
 
@@ -150,13 +148,12 @@ struct Upkeep {
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        let fetching = join_all(self.fetchers.iter().map(KeyFetcher::run));
         tokio::select! {
-            _ = join_all(self.fetchers.iter().map(KeyFetcher::run)) => {}
-            () = self.upstream.keep_resolving() => {}
-            _ = shutdown.changed() => return,
+            // Together: where there is nothing to fetch, names are resolved all the same, and the reverse.
+            _ = join(fetching, self.upstream.keep_resolving()) => {}
+            _ = shutdown.changed() => {}
         }
-        // All keys are fixed, or all addresses: the other work goes on until the stop.
-        let _ = shutdown.changed().await;
     }
 }
 
@@ -204,10 +201,7 @@ impl ShutdownSignalWatch for Stop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = quit.recv() => {}
-            _ = interrupt.recv() => {
-                self.audit_flush();
-                return ShutdownSignal::FastShutdown;
-            }
+            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
         }
         let (in_flight, audit, drain) = (Arc::clone(&self.in_flight), self.audit.clone(), self.drain);
         tracing::info!(requests = in_flight.count(), "draining");
@@ -224,11 +218,3 @@ impl ShutdownSignalWatch for Stop {
 
 /// Longest wait for the audit log at the end.
 const FLUSH: Duration = Duration::from_secs(5);
-
-impl Stop {
-    fn audit_flush(&self) {
-        if !self.audit.flush(FLUSH) {
-            tracing::error!("the audit log could not be flushed");
-        }
-    }
-}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message};
+use super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message, run};
 
 #[tokio::test]
 async fn bodies_of_all_requests_together_are_bounded() {
@@ -82,6 +82,30 @@ async fn an_upstream_by_name_is_resolved_and_one_that_does_not_resolve_gets_502(
     let ready = proxy.http.get(proxy.admin("readyz")).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert!(ready.text().await.unwrap().contains("an upstream address"));
+}
+
+#[tokio::test]
+async fn a_shared_secret_is_enough_for_an_issuer() {
+    let sandbox = Sandbox::shared();
+    std::fs::write(sandbox.folder.path().join("hs256.secret"), "a-secret-of-thirty-two-bytes-....").unwrap();
+    let upstream = sandbox.ready.upstream_url.replace("https://", "");
+    let proxy = Proxy::start("secret", |text| {
+        let kept = text.lines().filter(|line| !line.starts_with("jwks_uri") && !line.starts_with("signing_key"));
+        let text = kept.collect::<Vec<_>>().join("\n");
+        let keys = "algorithms = [\"HS512\"]\nsecret = { file = \"hs256.secret\" }";
+        // A name to resolve, with no keys to fetch beside it.
+        text.replace("algorithms = [\"ES256\"]", keys).replace(&upstream, &upstream.replace("127.0.0.1", "localhost"))
+    });
+    proxy.until_metric("portcullis_upstream_addresses", |addresses| addresses > 0).await;
+    let config = sandbox.folder.path().join("secret.toml");
+    let signed = run(&["token", "--config", config.to_str().unwrap(), "--subject", "a", "--scope", "claude:haiku"]);
+    let token = String::from_utf8(signed.stdout).unwrap();
+    let call = |token: &str| {
+        let call = proxy.http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(token.trim());
+        call.header("anthropic-version", "2023-06-01").body(message(HAIKU).to_string()).send()
+    };
+    assert_eq!(call(&token).await.unwrap().status(), 200);
+    assert_eq!(call(&proxy.token).await.unwrap().status(), 401, "the sandbox's own token is another algorithm's");
 }
 
 #[tokio::test]

@@ -85,8 +85,7 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
             eprintln!("{fault}");
         }
         println!("{}", summary.text());
-    });
-    Ok(())
+    })
 }
 
 /// What the token that is printed may do; Opus shows a refusal.
