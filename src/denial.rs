@@ -259,3 +259,71 @@ impl Denial {
             .then_some(Duration::from_secs(1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// One of each. A new variant belongs here too; `reason` and `error_type` do not compile without it.
+    fn all() -> Vec<Denial> {
+        let endpoint = EndpointGroup::Messages;
+        let text = || "inner detail".to_owned();
+        vec![
+            Denial::AddressForbidden,
+            Denial::CredentialMissing,
+            Denial::CredentialConflict,
+            Denial::CredentialMalformed,
+            Denial::AnthropicCredential,
+            Denial::CredentialInUrl,
+            Denial::IssuerUnknown,
+            Denial::IssuerUnavailable { issuer: text() },
+            Denial::TokenInvalid(TokenFault::Signature),
+            Denial::TokenExpired,
+            Denial::TokenNotYetValid,
+            Denial::TokenLifetime,
+            Denial::EndpointUnknown,
+            Denial::EndpointForbidden { endpoint },
+            Denial::ModelForbidden { model: Model::parse("claude-opus-5").unwrap(), endpoint },
+            Denial::MaxTokensForbidden { asked: 2, ceiling: 1 },
+            Denial::RequestMalformed("x"),
+            Denial::BodyMalformed("x".to_owned()),
+            Denial::BodyEncoded,
+            Denial::BodyTooLarge { limit: 1 },
+            Denial::BodyTimeout,
+            Denial::BodyMemory,
+            Denial::AuditUnavailable,
+            Denial::UpstreamAddress(text()),
+            Denial::UpstreamUnreachable(text()),
+            Denial::UpstreamTimeout,
+            Denial::UpstreamFailed(text()),
+            Denial::UpstreamRedirect,
+            Denial::Internal(text()),
+        ]
+    }
+
+    #[test]
+    fn every_reason_is_its_own_and_documented_with_its_status() {
+        let documented = include_str!("../docs/metrics.md");
+        let mut reasons = HashSet::new();
+        for denial in all() {
+            assert!(reasons.insert(denial.reason()), "{} twice", denial.reason());
+            let status = denial.error_type().status().to_string();
+            let row = documented.lines().find(|line| line.contains(&format!("`{}`", denial.reason())));
+            let row = row.unwrap_or_else(|| panic!("{} is not in docs/metrics.md", denial.reason()));
+            assert!(row.split('|').nth(1).unwrap().contains(&status), "{} is {status}: {row}", denial.reason());
+        }
+    }
+
+    #[test]
+    fn callers_learn_nothing_of_the_inside() {
+        for denial in all() {
+            let message = denial.message();
+            assert!(
+                !message.is_empty() && !message.contains("inner detail") && !message.contains("signature"),
+                "{message}"
+            );
+        }
+    }
+}

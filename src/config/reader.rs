@@ -133,9 +133,10 @@ impl<'d> Section<'d> {
         values
     }
 
-    /// Refuses a section that this version knows by name but does not enforce: better than a rule that looks in force.
+    /// Refuses a section that this version knows by name but does not enforce: better than a rule that looks in force. One
+    /// that is empty asks for nothing.
     pub fn refuse_unenforced(&self, key: &'static str) {
-        if self.ask(key).is_some() {
+        if self.ask(key).is_some_and(|(_, value)| !value.as_table().is_some_and(DeTable::is_empty)) {
             self.fault(key, "is not enforced by this version", "take it out until a version that does");
         }
     }

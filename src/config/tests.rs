@@ -158,6 +158,13 @@ fn single_faults_name_their_mend() {
 }
 
 #[test]
+fn a_section_that_asks_for_nothing_is_allowed() {
+    assert!(parse(&format!("{GOOD}[cache]\n[privacy]\n")).is_ok());
+    let told = faults(&format!("{GOOD}[cache]\nenabled = true\n"));
+    assert!(told[0].contains("cache: is not enforced by this version"), "{told:?}");
+}
+
+#[test]
 fn a_second_issuer_with_the_same_iss_is_refused() {
     let issuer = GOOD.split("[[grant]]").next().unwrap().split("[[issuer]]").nth(1).unwrap();
     let told = changed("[[grant]]", &format!("[[issuer]]{issuer}[[grant]]"));

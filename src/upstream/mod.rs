@@ -107,29 +107,21 @@ impl Upstream {
         }
     }
 
-    /// Takes over what was resolved, without the addresses that may not be used.
-    fn take_over(&self, mut found: Vec<SocketAddr>, mut faults: Vec<String>) {
-        if self.private_only {
-            found.retain(|address| {
-                let private = is_private(address.ip());
-                if !private {
-                    faults.push(format!("{address} is public"));
-                }
-                private
-            });
-        }
-        found.sort_unstable();
-        found.dedup();
+    /// Takes over what was resolved, without the addresses that may not be used. When nothing was resolved at all, the
+    /// last addresses are better than none; an answer with only public ones is no such failure.
+    fn take_over(&self, found: Vec<SocketAddr>, mut faults: Vec<String>) {
+        let resolved = !found.is_empty();
+        let (mut usable, public): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|address| !self.private_only || is_private(address.ip()));
+        faults.extend(public.iter().map(|address| format!("{address} is public")));
+        usable.sort_unstable();
+        usable.dedup();
         if !faults.is_empty() {
-            tracing::warn!(faults = faults.join(", "), usable = found.len(), "some upstream endpoints cannot be used");
-            if found.is_empty()
-                && !self.addresses.load().usable.is_empty()
-                && !faults.iter().any(|fault| fault.ends_with("is public"))
-            {
-                return; // The resolver failed: the last addresses are better than none.
-            }
+            tracing::warn!(faults = faults.join(", "), usable = usable.len(), "some upstream endpoints cannot be used");
         }
-        self.addresses.store(Arc::new(Addresses { usable: found, fault: faults.join(", ") }));
+        if resolved || !self.is_ready() {
+            self.addresses.store(Arc::new(Addresses { usable, fault: faults.join(", ") }));
+        }
     }
 
     /// Whether there is an address to connect to.
@@ -174,5 +166,58 @@ impl PeerTemplate {
         peer.options.idle_timeout = Some(IDLE_TIMEOUT);
         peer.options.tcp_keepalive = Some(KEEPALIVE);
         peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstream(private_only: bool) -> Upstream {
+        Upstream::new(&UpstreamConfig {
+            endpoints: vec!["api.internal:443".parse().unwrap()],
+            server_name: "api.anthropic.com".to_owned(),
+            ca: Vec::new(),
+            client: None,
+            tls: true,
+            private_only,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(600),
+            keys: Vec::new(),
+        })
+    }
+
+    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
+        list.iter().map(|address| address.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_that_turns_public_is_not_tried() {
+        let upstream = upstream(true);
+        upstream.take_over(addresses(&["10.0.0.1:443", "10.0.0.2:443"]), Vec::new());
+        assert_eq!(upstream.addresses(), 2);
+        upstream.take_over(addresses(&["192.0.2.1:443"]), Vec::new());
+        let Err(Denial::UpstreamAddress(fault)) = upstream.next_peer() else { panic!("a peer") };
+        assert_eq!(fault, "192.0.2.1:443 is public");
+        upstream.take_over(addresses(&["192.0.2.1:443", "10.0.0.3:443"]), Vec::new());
+        assert_eq!(upstream.next_peer().unwrap()._address.to_string(), "10.0.0.3:443");
+    }
+
+    #[test]
+    fn a_resolver_that_fails_leaves_the_last_addresses() {
+        let upstream = upstream(false);
+        assert!(upstream.next_peer().is_err());
+        upstream.take_over(addresses(&["192.0.2.1:443"]), Vec::new());
+        upstream.take_over(Vec::new(), vec!["api.internal:443: no answer".to_owned()]);
+        assert_eq!(upstream.next_peer().unwrap()._address.to_string(), "192.0.2.1:443");
+    }
+
+    #[test]
+    fn peers_take_turns() {
+        let upstream = upstream(true);
+        upstream.take_over(addresses(&["10.0.0.2:443", "10.0.0.1:443", "10.0.0.2:443"]), Vec::new());
+        let turns: Vec<_> = (0..4).map(|_| upstream.next_peer().unwrap()._address.to_string()).collect();
+        assert_eq!(turns[..2], turns[2..]);
+        assert_ne!(turns[0], turns[1]);
     }
 }
