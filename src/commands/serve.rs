@@ -26,7 +26,7 @@ use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
-    init_logs(log, "info");
+    init_logs(log, "warn,portcullis=info");
     let proxy = Proxy::bind(load(path)?)?;
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     proxy.run(|| tracing::info!("ready"))

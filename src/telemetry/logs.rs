@@ -11,7 +11,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts the log, once per process. The level comes from `PORTCULLIS_LOG` (such as `debug`), else it is `info`.
+/// Starts the log, once per process. Levels come from `PORTCULLIS_LOG` (such as `debug`), else from `default`.
 ///
 /// Libraries log through the `log` crate, which is built without anything below `info`: at those levels Pingora prints
 /// request headers, and with them credentials.

@@ -1,5 +1,6 @@
 //! `portcullis serve` with other configurations than the sandbox's.
 
+use reqwest::Body;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -106,6 +107,25 @@ async fn a_shared_secret_is_enough_for_an_issuer() {
     };
     assert_eq!(call(&token).await.unwrap().status(), 200);
     assert_eq!(call(&proxy.token).await.unwrap().status(), 401, "the sandbox's own token is another algorithm's");
+}
+
+#[tokio::test]
+async fn an_upload_above_its_bound_gets_413_also_when_it_is_not_announced() {
+    let proxy = Proxy::start("upload", |text| text.replace("[admin]", "max_upload = \"1MiB\"\n[admin]"));
+    assert_eq!(proxy.call().await.status(), 200);
+    let upload = |body: Body| {
+        let call = proxy.http.post(format!("{}/v1/files", proxy.base_url)).bearer_auth(&proxy.token);
+        call.header("anthropic-version", "2023-06-01")
+            .header("content-type", "multipart/form-data; boundary=x")
+            .body(body)
+    };
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> = (0..64).map(|_| Ok(vec![b'x'; 64 << 10])).collect();
+    for body in [Body::from(vec![b'x'; 4 << 20]), Body::wrap_stream(futures_util::stream::iter(pieces))] {
+        let response = upload(body).send().await.unwrap();
+        assert_eq!(response.status(), 413);
+        let error: Value = response.json().await.unwrap();
+        assert_eq!(error["error"]["type"], "request_too_large");
+    }
 }
 
 #[tokio::test]
