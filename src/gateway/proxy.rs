@@ -254,8 +254,8 @@ fn stop(ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
     error
 }
 
-/// Ends an answer that has begun. A stream between two events gets one that says so, which SDKs raise as an error; any
-/// other answer just breaks, so that nobody takes half of it for the whole.
+/// Ends an answer that has begun. A stream between two events gets an `error` event and its end, as the API itself does
+/// it, which SDKs raise; any other answer just breaks, so that nobody takes half of it for the whole.
 async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx) -> Result<()> {
     let at_event_end = ctx
         .exchange()
@@ -263,7 +263,7 @@ async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx)
         .is_some_and(claude::AnswerReader::is_between_events);
     if at_event_end {
         let event = claude::error_event(denial.error_type(), &denial.message(), &ctx.id);
-        session.write_response_body(Some(Bytes::from(event)), false).await?;
+        session.write_response_body(Some(Bytes::from(event)), true).await?;
     }
     Ok(())
 }
