@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use portcullis::config::{IssuerConfig, KeySource};
+use portcullis::config::{IssuerConfig, IssuerRules, KeySource};
 use portcullis::credential::Secret;
 use portcullis::identity::{Bearer, Caller, Issuers, KeySet};
 use serde_json::json;
@@ -33,18 +33,17 @@ pub fn issuers(algorithm: Algorithm) -> (Issuers, String) {
     let mut header = Header::new(algorithm);
     header.kid = (algorithm != Algorithm::HS256).then(|| "key-1".to_owned());
     let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
-    let config = IssuerConfig {
+    let rules = IssuerRules {
         name: "okta".to_owned(),
         issuer: "https://example.okta.com/oauth2/default".to_owned(),
         audience: vec!["api://claude".to_owned()],
-        keys: source,
         algorithms: vec![algorithm],
         max_lifetime: Some(Duration::from_secs(3600)),
         leeway: Duration::from_secs(30),
         scope_claim: None,
         team_claim: Some("groups".to_owned()),
-        signing_key: None,
     };
+    let config = IssuerConfig { rules, keys: source, signing_key: None };
     (Issuers::new(vec![config]).0, token)
 }
 

@@ -6,24 +6,23 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use portcullis::config::{IssuerConfig, KeySource};
+use portcullis::config::{IssuerConfig, IssuerRules, KeySource};
 use portcullis::credential::Secret;
 use portcullis::identity::{Bearer, Issuers};
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
-    let rules = IssuerConfig {
+    let rules = IssuerRules {
         name: "fuzz".to_owned(),
         issuer: "i".to_owned(),
         audience: vec!["a".to_owned()],
-        keys: KeySource::Secret(Secret::new(b"nobody-knows-this-secret".to_vec())),
         algorithms: vec!["HS256".parse().unwrap()],
         max_lifetime: None,
         leeway: Duration::from_secs(30),
         scope_claim: None,
         team_claim: None,
-        signing_key: None,
     };
-    Issuers::new(vec![rules]).0
+    let keys = KeySource::Secret(Secret::new(b"nobody-knows-this-secret".to_vec()));
+    Issuers::new(vec![IssuerConfig { rules, keys, signing_key: None }]).0
 });
 
 fuzz_target!(|input: (Option<Vec<u8>>, Option<Vec<u8>>)| {

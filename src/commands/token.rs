@@ -49,7 +49,7 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
         None => None,
     };
     let wanted = |issuer: &&IssuerConfig| match &arguments.issuer {
-        Some(name) => issuer.name == *name,
+        Some(name) => issuer.rules.name == *name,
         None => given.is_some() || issuer.signing_key.is_some() || matches!(issuer.keys, KeySource::Secret(_)),
     };
     let issuer = config.issuers.iter().find(wanted).ok_or(match &arguments.issuer {
@@ -60,7 +60,11 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
         subject: &arguments.subject,
         scope: &arguments.scope.join(" "),
         team: arguments.team.as_deref(),
-        lifetime: arguments.lifetime.or(issuer.max_lifetime).unwrap_or(HOUR).min(issuer.max_lifetime.unwrap_or(HOUR)),
+        lifetime: arguments
+            .lifetime
+            .or(issuer.rules.max_lifetime)
+            .unwrap_or(HOUR)
+            .min(issuer.rules.max_lifetime.unwrap_or(HOUR)),
     };
     println!("{}", sign(issuer, given.as_ref(), &claims)?);
     Ok(())
@@ -83,12 +87,12 @@ pub(super) struct Claims<'a> {
 /// Signs a token as `issuer`, with `given` or with what the issuer's configuration holds.
 pub(super) fn sign(issuer: &IssuerConfig, given: Option<&Secret>, claims: &Claims<'_>) -> Result<String, String> {
     let (key, algorithm) = match (given.or(issuer.signing_key.as_ref()), &issuer.keys) {
-        (Some(pem), _) => private_key(pem, &issuer.algorithms)?,
+        (Some(pem), _) => private_key(pem, &issuer.rules.algorithms)?,
         (None, KeySource::Secret(secret)) => {
-            let algorithm = issuer.algorithms.first().copied().unwrap_or(Algorithm::HS256);
+            let algorithm = issuer.rules.algorithms.first().copied().unwrap_or(Algorithm::HS256);
             (EncodingKey::from_secret(secret.expose()), algorithm)
         }
-        (None, _) => return Err(format!("issuer {} has neither a secret nor a signing_key", issuer.name)),
+        (None, _) => return Err(format!("issuer {} has neither a secret nor a signing_key", issuer.rules.name)),
     };
     let mut header = Header::new(algorithm);
     if algorithm.family() != AlgorithmFamily::Hmac {
@@ -96,14 +100,14 @@ pub(super) fn sign(issuer: &IssuerConfig, given: Option<&Secret>, claims: &Claim
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut body = Map::new();
-    body.insert("iss".to_owned(), issuer.issuer.clone().into());
-    body.insert("aud".to_owned(), issuer.audience.first().cloned().into());
+    body.insert("iss".to_owned(), issuer.rules.issuer.clone().into());
+    body.insert("aud".to_owned(), issuer.rules.audience.first().cloned().into());
     body.insert("sub".to_owned(), claims.subject.into());
     body.insert("iat".to_owned(), now.as_secs().into());
     body.insert("exp".to_owned(), (now + claims.lifetime).as_secs().into());
     body.insert("jti".to_owned(), Uuid::now_v7().to_string().into());
-    body.insert(issuer.scope_claim.clone().unwrap_or_else(|| "scope".to_owned()), claims.scope.into());
-    if let (Some(name), Some(team)) = (&issuer.team_claim, claims.team) {
+    body.insert(issuer.rules.scope_claim.clone().unwrap_or_else(|| "scope".to_owned()), claims.scope.into());
+    if let (Some(name), Some(team)) = (&issuer.rules.team_claim, claims.team) {
         body.insert(name.clone(), json!([team]));
     }
     jsonwebtoken::encode(&header, &Value::Object(body), &key).map_err(|error| format!("cannot sign: {error}"))

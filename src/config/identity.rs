@@ -13,14 +13,23 @@ use crate::identity::KeySet;
 /// One issuer of tokens.
 #[derive(Debug)]
 pub struct IssuerConfig {
+    /// What its tokens must say.
+    pub rules: IssuerRules,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// A private key (PEM) that `portcullis token` signs with: for sandbox, tests and break-glass.
+    pub signing_key: Option<Secret>,
+}
+
+/// What an issuer's tokens must say.
+#[derive(Debug)]
+pub struct IssuerRules {
     /// The name that records know it by.
     pub name: String,
     /// The `iss` claim, compared as it is.
     pub issuer: String,
     /// A token must be meant for one of these (`aud`).
     pub audience: Vec<String>,
-    /// Where its keys come from.
-    pub keys: KeySource,
     /// The signature algorithms that are accepted; a token's header never adds one.
     pub algorithms: Vec<Algorithm>,
     /// A token that lives longer (`exp - iat`) is refused.
@@ -31,8 +40,6 @@ pub struct IssuerConfig {
     pub scope_claim: Option<String>,
     /// The claim with the team, if any.
     pub team_claim: Option<String>,
-    /// A private key (PEM) that `portcullis token` signs with: for sandbox, tests and break-glass.
-    pub signing_key: Option<Secret>,
 }
 
 /// Where an issuer's keys come from.
@@ -53,7 +60,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<Vec<IssuerConfig>> {
     let mut seen = HashSet::new();
     let issuers: Vec<_> = root.tables("issuer", |section| {
         let issuer = issuer(section)?;
-        if !seen.insert(issuer.issuer.clone()) {
+        if !seen.insert(issuer.rules.issuer.clone()) {
             section.fault("issuer", "names an issuer a second time", "keep one [[issuer]] for each `iss`");
         }
         Some(issuer)
@@ -89,18 +96,18 @@ fn issuer(section: &Section<'_>) -> Option<IssuerConfig> {
             None
         }
     };
-    Some(IssuerConfig {
+    let signing_key = section.secret("signing_key");
+    let rules = IssuerRules {
         max_lifetime: section.duration("max_lifetime"),
         leeway: section.duration("leeway").unwrap_or(Duration::from_secs(30)),
         scope_claim: section.text("scope_claim"),
         team_claim: section.text("team_claim"),
-        signing_key: section.secret("signing_key"),
         name: name?,
         issuer: issuer?,
         audience: audience?,
-        keys: keys?,
         algorithms: algorithms?,
-    })
+    };
+    Some(IssuerConfig { rules, keys: keys?, signing_key })
 }
 
 /// A shared secret verifies only HS algorithms and public keys never do: a token signed by HMAC with a public key as the

@@ -60,7 +60,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
     assert_eq!((config.listen.max_body, config.listen.max_upload), (32 << 20, 500 << 20));
     assert!(config.upstream.tls && config.upstream.private_only);
-    assert_eq!(config.issuers[0].leeway, std::time::Duration::from_secs(30));
+    assert_eq!(config.issuers[0].rules.leeway, std::time::Duration::from_secs(30));
     let KeySource::Secret(secret) = &config.issuers[0].keys else { panic!("no secret") };
     assert_eq!(secret.expose(), b"a-secret-of-thirty-two-bytes-....");
 }

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::issuer::FetchedKeys;
 use super::keys::KeySet;
+use crate::config::IssuerRules;
 
 /// Fetches one issuer's keys: at the start, every few minutes, and when a token names a key that is not known.
 pub struct KeyFetcher {
@@ -40,8 +41,8 @@ pub fn may_fetch(url: &Url) -> bool {
 }
 
 impl KeyFetcher {
-    pub(super) fn new(issuer_name: String, issuer: String, url: Url, discover: bool, keys: Arc<FetchedKeys>) -> Self {
-        Self { issuer_name, issuer, url, discover, keys }
+    pub(super) fn new(rules: &IssuerRules, url: Url, discover: bool, keys: Arc<FetchedKeys>) -> Self {
+        Self { issuer_name: rules.name.clone(), issuer: rules.issuer.clone(), url, discover, keys }
     }
 
     /// Fetches for as long as the future is polled. What fails is logged and tried again; the last good set stays.

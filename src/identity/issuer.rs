@@ -11,14 +11,14 @@ use super::caller::VerifiedToken;
 use super::fetch::KeyFetcher;
 use super::keys::KeySet;
 use super::token::{self, Claims, Unverified};
-use crate::config::{IssuerConfig, KeySource};
+use crate::config::{IssuerConfig, IssuerRules, KeySource};
 use crate::denial::{Denial, TokenFault};
 
 /// All issuers. Verification takes no lock and does no I/O; keys that are fetched are replaced as a whole.
 pub struct Issuers(Vec<Issuer>);
 
 struct Issuer {
-    rules: IssuerConfig,
+    rules: IssuerRules,
     keys: Keys,
 }
 
@@ -40,30 +40,22 @@ impl Issuers {
     /// fetch.
     pub fn new(configs: Vec<IssuerConfig>) -> (Self, Vec<KeyFetcher>) {
         let mut fetchers = Vec::new();
-        let issuers = configs.into_iter().map(|mut rules| {
-            let fetched = |url, discover, fetchers: &mut Vec<KeyFetcher>| {
+        let mut issuers = Vec::new();
+        for IssuerConfig { rules, keys, signing_key: _ } in configs {
+            let mut fetched = |url, discover| {
                 let keys = Arc::<FetchedKeys>::default();
-                fetchers.push(KeyFetcher::new(
-                    rules.name.clone(),
-                    rules.issuer.clone(),
-                    url,
-                    discover,
-                    Arc::clone(&keys),
-                ));
+                fetchers.push(KeyFetcher::new(&rules, url, discover, Arc::clone(&keys)));
                 Keys::Fetched(keys)
             };
-            let keys =
-                match std::mem::replace(&mut rules.keys, KeySource::Secret(crate::credential::Secret::new(Vec::new())))
-                {
-                    KeySource::Secret(secret) => Keys::Shared(DecodingKey::from_secret(secret.expose())),
-                    KeySource::File(set) => Keys::Fixed(set),
-                    KeySource::Uri(url) => fetched(url, false, &mut fetchers),
-                    KeySource::Discovery(url) => fetched(url, true, &mut fetchers),
-                };
-            Issuer { rules, keys }
-        });
-        let issuers = Self(issuers.collect());
-        (issuers, fetchers)
+            let keys = match keys {
+                KeySource::Secret(secret) => Keys::Shared(DecodingKey::from_secret(secret.expose())),
+                KeySource::File(set) => Keys::Fixed(set),
+                KeySource::Uri(url) => fetched(url, false),
+                KeySource::Discovery(url) => fetched(url, true),
+            };
+            issuers.push(Issuer { rules, keys });
+        }
+        (Self(issuers), fetchers)
     }
 
     /// Whether every issuer has keys.

@@ -7,31 +7,30 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::{IssuerConfig, KeySource};
+use crate::config::{IssuerConfig, IssuerRules, KeySource};
 use crate::credential::Secret;
 use crate::denial::{Denial, TokenFault};
 
 const SECRET: &[u8] = b"a-secret-of-thirty-two-bytes-....";
 const NOW: u64 = 1_800_000_000;
 
-fn rules(keys: KeySource, algorithms: Vec<Algorithm>) -> IssuerConfig {
-    IssuerConfig {
+fn issuer(keys: KeySource, algorithms: Vec<Algorithm>) -> IssuerConfig {
+    let rules = IssuerRules {
         name: "test".to_owned(),
         issuer: "https://issuer.test".to_owned(),
         audience: vec!["api://claude".to_owned()],
-        keys,
         algorithms,
         max_lifetime: Some(Duration::from_secs(3600)),
         leeway: Duration::from_secs(30),
         scope_claim: None,
         team_claim: Some("groups".to_owned()),
-        signing_key: None,
-    }
+    };
+    IssuerConfig { rules, keys, signing_key: None }
 }
 
 fn shared() -> Issuers {
     let secret = KeySource::Secret(Secret::new(SECRET.to_vec()));
-    Issuers::new(vec![rules(secret, vec![Algorithm::HS256, Algorithm::HS512])]).0
+    Issuers::new(vec![issuer(secret, vec![Algorithm::HS256, Algorithm::HS512])]).0
 }
 
 fn claims() -> Value {
@@ -169,7 +168,7 @@ fn es256(key: &EncodingKey, kid: Option<&str>) -> String {
 
 fn with_keys(keys: &[Value]) -> Issuers {
     let set = KeySet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap();
-    Issuers::new(vec![rules(KeySource::File(set), vec![Algorithm::ES256, Algorithm::RS256])]).0
+    Issuers::new(vec![issuer(KeySource::File(set), vec![Algorithm::ES256, Algorithm::RS256])]).0
 }
 
 #[test]
@@ -217,7 +216,7 @@ fn a_bad_key_costs_only_itself_and_a_set_without_keys_is_none() {
 #[test]
 fn keys_that_have_not_come_yet_are_our_fault_not_the_callers() {
     let url = reqwest::Url::parse("https://issuer.test/jwks").unwrap();
-    let (issuers, fetchers) = Issuers::new(vec![rules(KeySource::Uri(url), vec![Algorithm::ES256])]);
+    let (issuers, fetchers) = Issuers::new(vec![issuer(KeySource::Uri(url), vec![Algorithm::ES256])]);
     assert_eq!(fetchers.len(), 1);
     assert!(!issuers.are_ready());
     let (key, _) = key_pair(Algorithm::ES256, None);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::caller::VerifiedToken;
-use crate::config::IssuerConfig;
+use crate::config::IssuerRules;
 use crate::denial::{Denial, TokenFault};
 
 /// The payload of a JWT (RFC 7519 section 4).
@@ -22,7 +22,7 @@ pub(super) struct Unverified {
 ///
 /// # Errors
 /// The first rule of the issuer that a claim breaks.
-pub(super) fn verified(rules: &IssuerConfig, claims: &Claims, now: SystemTime) -> Result<VerifiedToken, Denial> {
+pub(super) fn verified(rules: &IssuerRules, claims: &Claims, now: SystemTime) -> Result<VerifiedToken, Denial> {
     if !audience(claims).any(|audience| rules.audience.iter().any(|accepted| accepted == audience)) {
         return Err(Denial::TokenInvalid(TokenFault::Audience));
     }
@@ -74,7 +74,7 @@ fn date(claims: &Claims, name: &str) -> Result<Option<SystemTime>, Denial> {
 }
 
 /// The scopes of the issuer's claim, or of the first of the usual ones that is there.
-fn scopes(rules: &IssuerConfig, claims: &Claims) -> Vec<String> {
+fn scopes(rules: &IssuerRules, claims: &Claims) -> Vec<String> {
     let value = match &rules.scope_claim {
         Some(name) => claims.get(name),
         None => ["scope", "scp", "permissions", "roles"].iter().find_map(|name| claims.get(*name)),
