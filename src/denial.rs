@@ -1,8 +1,10 @@
 //! Every reason to refuse a request, with what the caller learns of it and what the record and the metric say.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::claude::{EndpointGroup, ErrorType, Model};
+use crate::limit::Measure;
 
 /// Why a request was refused or could not be completed. Closed: a new variant does not compile until it has a wire form.
 ///
@@ -45,6 +47,19 @@ pub enum Denial {
     /// `nbf` or `iat` is still to come.
     #[error("the token is not valid yet")]
     TokenNotYetValid,
+    /// The token, its subject or all tokens up to a moment were revoked.
+    #[error("the token is revoked: {by}")]
+    TokenRevoked {
+        /// What revoked it: `token_id`, `subject` or `issued_before`.
+        by: &'static str,
+    },
+    /// The token is bound to a client certificate (RFC 8705) or a DPoP key (RFC 9449) and comes without the proof, or its
+    /// issuer demands a binding that it lacks.
+    #[error("the token's binding: {0}")]
+    TokenBinding(BindingFault),
+    /// Whether tokens are revoked cannot be known at the moment.
+    #[error("revocations cannot be read: {0}")]
+    RevocationUnavailable(String),
     /// Lives longer than the issuer's `max_lifetime`.
     #[error("the token's lifetime is above max_lifetime")]
     TokenLifetime,
@@ -72,6 +87,62 @@ pub enum Denial {
         asked: u64,
         /// The highest ceiling among the grants that cover the model.
         ceiling: u64,
+    },
+    /// A rule that denies covers the call.
+    #[error("denied by the rule {rule}")]
+    RuleDenied {
+        /// The rule's name.
+        rule: String,
+    },
+    /// Every grant that covers the model is closed at this hour.
+    #[error("outside the hours of {rule}")]
+    HoursForbidden {
+        /// The grant's name.
+        rule: String,
+    },
+    /// The thinking budget is above the grant's ceiling.
+    #[error("a thinking budget of {asked} is above the grant's {ceiling}")]
+    ThinkingForbidden {
+        /// What the body asks for.
+        asked: u64,
+        /// The highest ceiling among the grants that cover the model.
+        ceiling: u64,
+    },
+    /// The call uses a feature that no grant of the caller for the model opens.
+    #[error("no grant of the caller opens {0}")]
+    FeatureForbidden(Feature),
+    /// A cost limit covers the call and the price of its model is not known.
+    #[error("no price is known for the model {model}")]
+    PriceUnknown {
+        /// The model asked for.
+        model: Model,
+    },
+    /// More requests or refused tokens from one address than the door lets in.
+    #[error("the door is closed to the address: {0}")]
+    DoorClosed(&'static str),
+    /// A limit of the caller is reached.
+    #[error("the limit {limit} on {measure} is reached")]
+    LimitReached {
+        /// The limit's name.
+        limit: String,
+        /// What it bounds.
+        measure: Measure,
+        /// When a retry is worth it; `None` when this call alone is above the limit.
+        retry_after: Option<Duration>,
+    },
+    /// A stream used more than was reserved for it, and the limit says that it ends then.
+    #[error("the stream spent what the limit {limit} on {measure} reserved for it")]
+    LimitSpent {
+        /// The limit's name.
+        limit: String,
+        /// What it bounds.
+        measure: Measure,
+    },
+    /// The shared store does not answer, and a limit says that nothing passes without it.
+    #[error("the store of limit {limit} does not answer")]
+    StoreUnavailable {
+        /// The limit's name.
+        limit: String,
     },
     /// A header or a request line that cannot be judged, such as an upgrade to another protocol.
     #[error("malformed request: {0}")]
@@ -143,6 +214,70 @@ pub enum TokenFault {
     Claims,
 }
 
+/// What is wrong with a token's binding to its sender. For the record alone, but for which kind of proof is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BindingFault {
+    /// The issuer demands a binding and the token has none.
+    #[error("the token is not bound, and its issuer demands it")]
+    Unbound,
+    /// Bound to a client certificate, and the connection has another or none.
+    #[error("not the client certificate of the token")]
+    Certificate,
+    /// Bound to a DPoP key, and there is no proof, or several.
+    #[error("no DPoP proof")]
+    ProofMissing,
+    /// The DPoP proof is not one for this request, this token and this moment.
+    #[error("the DPoP proof does not hold")]
+    ProofInvalid,
+    /// The DPoP proof was used before.
+    #[error("the DPoP proof is a replay")]
+    ProofReplayed,
+}
+
+/// A part of the API that a grant may open or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Feature {
+    /// A tool that the API runs itself, such as web search, by the name that grants know it by.
+    ServerTool(&'static str),
+    /// `mcp_servers`: the API calls out to hosts that the body names.
+    McpServers,
+    /// Content from the Files API.
+    Files,
+    /// Skills in a container.
+    Skills,
+    /// A value of `anthropic-beta`.
+    Beta(String),
+    /// `inference_geo`: what the body asks for, where another is required.
+    InferenceGeo(Option<String>),
+}
+
+impl Feature {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::ServerTool(_) => "server_tool_forbidden",
+            Self::McpServers => "mcp_servers_forbidden",
+            Self::Files => "files_forbidden",
+            Self::Skills => "skills_forbidden",
+            Self::Beta(_) => "beta_forbidden",
+            Self::InferenceGeo(_) => "inference_geo_forbidden",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServerTool(name) => write!(f, "the server tool `{name}`"),
+            Self::McpServers => f.write_str("`mcp_servers`"),
+            Self::Files => f.write_str("files"),
+            Self::Skills => f.write_str("skills"),
+            Self::Beta(value) => write!(f, "the beta `{value}`"),
+            Self::InferenceGeo(Some(geo)) => write!(f, "`inference_geo` \"{geo}\""),
+            Self::InferenceGeo(None) => f.write_str("a call without `inference_geo`"),
+        }
+    }
+}
+
 impl Denial {
     /// The metric's label and the record's `reason`. These names are part of the contract with dashboards.
     pub fn reason(&self) -> &'static str {
@@ -158,11 +293,30 @@ impl Denial {
             Self::TokenInvalid(_) => "token_invalid",
             Self::TokenExpired => "token_expired",
             Self::TokenNotYetValid => "token_not_yet_valid",
+            Self::TokenRevoked { .. } => "token_revoked",
+            Self::TokenBinding(_) => "token_binding",
+            Self::RevocationUnavailable(_) => "revocation_unavailable",
             Self::TokenLifetime => "token_lifetime",
             Self::EndpointUnknown => "endpoint_unknown",
             Self::EndpointForbidden { .. } => "endpoint_forbidden",
             Self::ModelForbidden { .. } => "model_forbidden",
             Self::MaxTokensForbidden { .. } => "max_tokens_forbidden",
+            Self::RuleDenied { .. } => "rule_denied",
+            Self::HoursForbidden { .. } => "hours_forbidden",
+            Self::ThinkingForbidden { .. } => "thinking_forbidden",
+            Self::FeatureForbidden(feature) => feature.reason(),
+            Self::PriceUnknown { .. } => "price_unknown",
+            Self::DoorClosed(_) => "door_closed",
+            Self::LimitReached { measure, .. } => match measure {
+                Measure::Requests => "limit_requests",
+                Measure::InputTokens => "limit_input_tokens",
+                Measure::OutputTokens => "limit_output_tokens",
+                Measure::Concurrent => "limit_concurrent",
+                Measure::ConcurrentStreams => "limit_concurrent_streams",
+                Measure::Cost => "budget_spent",
+            },
+            Self::LimitSpent { .. } => "limit_spent",
+            Self::StoreUnavailable { .. } => "store_unavailable",
             Self::RequestMalformed(_) => "request_malformed",
             Self::BodyMalformed(_) => "body_malformed",
             Self::BodyEncoded => "body_encoded",
@@ -190,11 +344,22 @@ impl Denial {
             | Self::TokenInvalid(_)
             | Self::TokenExpired
             | Self::TokenNotYetValid
+            | Self::TokenRevoked { .. }
+            | Self::TokenBinding(_)
             | Self::TokenLifetime => ErrorType::Authentication,
             Self::AddressForbidden
             | Self::EndpointForbidden { .. }
             | Self::ModelForbidden { .. }
-            | Self::MaxTokensForbidden { .. } => ErrorType::Permission,
+            | Self::MaxTokensForbidden { .. }
+            | Self::RuleDenied { .. }
+            | Self::HoursForbidden { .. }
+            | Self::ThinkingForbidden { .. }
+            | Self::FeatureForbidden(_)
+            | Self::PriceUnknown { .. } => ErrorType::Permission,
+            Self::LimitReached { measure: Measure::Cost, .. } | Self::LimitSpent { measure: Measure::Cost, .. } => {
+                ErrorType::Billing
+            }
+            Self::DoorClosed(_) | Self::LimitReached { .. } | Self::LimitSpent { .. } => ErrorType::RateLimit,
             Self::EndpointUnknown => ErrorType::NotFound,
             Self::CredentialInUrl | Self::RequestMalformed(_) | Self::BodyMalformed(_) | Self::BodyEncoded => {
                 ErrorType::InvalidRequest
@@ -202,7 +367,10 @@ impl Denial {
             Self::BodyTooLarge { .. } => ErrorType::RequestTooLarge,
             Self::BodyTimeout => ErrorType::RequestTimeout,
             Self::BodyMemory => ErrorType::Overloaded,
-            Self::IssuerUnavailable { .. } | Self::AuditUnavailable => ErrorType::Unavailable,
+            Self::IssuerUnavailable { .. }
+            | Self::RevocationUnavailable(_)
+            | Self::StoreUnavailable { .. }
+            | Self::AuditUnavailable => ErrorType::Unavailable,
             Self::UpstreamAddress(_)
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamFailed(_)
@@ -229,16 +397,39 @@ impl Denial {
                     .to_owned()
             }
             Self::CredentialInUrl => "The URL holds your token. Send it in a header only, and get a new one.".to_owned(),
-            Self::IssuerUnknown | Self::TokenInvalid(_) | Self::TokenLifetime => {
+            Self::IssuerUnknown | Self::TokenInvalid(_) | Self::TokenLifetime | Self::TokenRevoked { .. } => {
                 "The token was refused. Get a new one from your company's sign-in.".to_owned()
             }
             Self::TokenExpired => "The token has expired. Get a new one.".to_owned(),
             Self::TokenNotYetValid => "The token is not valid yet. Check this computer's clock.".to_owned(),
-            Self::IssuerUnavailable { .. } => "Tokens cannot be verified at the moment. Try again shortly.".to_owned(),
+            Self::TokenBinding(BindingFault::Unbound) => {
+                "Tokens of this issuer must be bound to a client certificate or to a DPoP key.".to_owned()
+            }
+            Self::TokenBinding(BindingFault::Certificate) => {
+                "The token is bound to a client certificate that this connection does not show.".to_owned()
+            }
+            Self::TokenBinding(_) => "The token needs a fresh DPoP proof for this request.".to_owned(),
+            Self::IssuerUnavailable { .. } | Self::RevocationUnavailable(_) => "Tokens cannot be verified at the moment. Try again shortly.".to_owned(),
             Self::EndpointUnknown => "This gateway knows no such endpoint.".to_owned(),
             Self::EndpointForbidden { endpoint } => format!("You have no grant for the endpoint `{endpoint}`."),
             Self::ModelForbidden { model, endpoint } => format!("You have no grant for the model `{model}` at `{endpoint}`."),
             Self::MaxTokensForbidden { ceiling, .. } => format!("max_tokens: at most {ceiling} with your grants for this model."),
+            Self::RuleDenied { .. } => "A rule of your administrator denies this call.".to_owned(),
+            Self::HoursForbidden { .. } => "Your grant for this model is closed at this hour.".to_owned(),
+            Self::ThinkingForbidden { ceiling, .. } => {
+                format!("thinking.budget_tokens: at most {ceiling} with your grants for this model.")
+            }
+            Self::FeatureForbidden(feature) => format!("You have no grant for {feature} with this model."),
+            Self::PriceUnknown { model } => {
+                format!("The gateway knows no price for the model `{model}`, and you have a cost limit. Ask your administrator.")
+            }
+            Self::DoorClosed(_) => "Too many requests from your network address.".to_owned(),
+            Self::LimitReached { measure, retry_after: Some(_), .. } => format!("Your limit on {measure} is reached."),
+            Self::LimitReached { measure, retry_after: None, .. } => {
+                format!("This request alone is above your limit on {measure}.")
+            }
+            Self::LimitSpent { measure, .. } => format!("Your limit on {measure} is spent, and the answer ends here."),
+            Self::StoreUnavailable { .. } => "Your limits cannot be read at the moment. Try again shortly.".to_owned(),
             Self::RequestMalformed(what) => format!("The request is malformed: {what}."),
             Self::BodyMalformed(what) => what.clone(),
             Self::BodyEncoded => "The body must not be in a content encoding: send it as plain JSON.".to_owned(),
@@ -255,8 +446,22 @@ impl Denial {
 
     /// How long to wait before a retry is worth it, for refusals that pass by themselves.
     pub fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::BodyMemory | Self::IssuerUnavailable { .. } | Self::AuditUnavailable)
-            .then_some(Duration::from_secs(1))
+        match self {
+            Self::BodyMemory
+            | Self::IssuerUnavailable { .. }
+            | Self::RevocationUnavailable(_)
+            | Self::StoreUnavailable { .. }
+            | Self::DoorClosed(_)
+            | Self::AuditUnavailable => Some(Duration::from_secs(1)),
+            Self::LimitReached { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Whether clients are told not to retry by themselves: a budget does not come back within their patience, and a call
+    /// that is above a whole limit never passes.
+    pub fn forbids_retry(&self) -> bool {
+        matches!(self, Self::LimitReached { measure: Measure::Cost, .. } | Self::LimitReached { retry_after: None, .. })
     }
 }
 
@@ -270,6 +475,8 @@ mod tests {
     fn all() -> Vec<Denial> {
         let endpoint = EndpointGroup::Messages;
         let text = || "inner detail".to_owned();
+        let reached =
+            |measure| Denial::LimitReached { limit: text(), measure, retry_after: Some(Duration::from_secs(3)) };
         vec![
             Denial::AddressForbidden,
             Denial::CredentialMissing,
@@ -283,6 +490,28 @@ mod tests {
             Denial::TokenExpired,
             Denial::TokenNotYetValid,
             Denial::TokenLifetime,
+            Denial::TokenRevoked { by: "subject" },
+            Denial::TokenBinding(BindingFault::ProofInvalid),
+            Denial::RevocationUnavailable(text()),
+            Denial::RuleDenied { rule: text() },
+            Denial::HoursForbidden { rule: text() },
+            Denial::ThinkingForbidden { asked: 2, ceiling: 1 },
+            Denial::FeatureForbidden(Feature::ServerTool("web_search")),
+            Denial::FeatureForbidden(Feature::McpServers),
+            Denial::FeatureForbidden(Feature::Files),
+            Denial::FeatureForbidden(Feature::Skills),
+            Denial::FeatureForbidden(Feature::Beta("x".to_owned())),
+            Denial::FeatureForbidden(Feature::InferenceGeo(None)),
+            Denial::PriceUnknown { model: Model::parse("claude-opus-5").unwrap() },
+            Denial::DoorClosed("requests"),
+            reached(Measure::Requests),
+            reached(Measure::InputTokens),
+            reached(Measure::OutputTokens),
+            reached(Measure::Concurrent),
+            reached(Measure::ConcurrentStreams),
+            reached(Measure::Cost),
+            Denial::LimitSpent { limit: text(), measure: Measure::OutputTokens },
+            Denial::StoreUnavailable { limit: text() },
             Denial::EndpointUnknown,
             Denial::EndpointForbidden { endpoint },
             Denial::ModelForbidden { model: Model::parse("claude-opus-5").unwrap(), endpoint },

@@ -17,6 +17,10 @@ pub enum ErrorType {
     RequestTimeout,
     /// 413
     RequestTooLarge,
+    /// 429: a rate limit of the caller.
+    RateLimit,
+    /// 429: a budget of the caller; not the API's own 402, which Claude Code takes for the company's account.
+    Billing,
     /// 502: the upstream could not be used.
     BadGateway,
     /// 503: this proxy cannot serve now.
@@ -39,6 +43,7 @@ impl ErrorType {
             Self::NotFound => 404,
             Self::RequestTimeout => 408,
             Self::RequestTooLarge => 413,
+            Self::RateLimit | Self::Billing => 429,
             Self::Internal => 500,
             Self::BadGateway => 502,
             Self::Unavailable => 503,
@@ -55,6 +60,8 @@ impl ErrorType {
             Self::Permission => "permission_error",
             Self::NotFound => "not_found_error",
             Self::RequestTooLarge => "request_too_large",
+            Self::RateLimit => "rate_limit_error",
+            Self::Billing => "billing_error",
             Self::Internal | Self::BadGateway | Self::Unavailable | Self::Timeout => "api_error",
             Self::Overloaded => "overloaded_error",
         }

@@ -13,6 +13,18 @@ pub struct VerifiedToken {
     pub(super) teams: Vec<String>,
     pub(super) scopes: Vec<String>,
     pub(super) expires: SystemTime,
+    pub(super) issued: Option<SystemTime>,
+    pub(super) email: Option<String>,
+    pub(super) confirmation: Confirmation,
+}
+
+/// What a token's `cnf` claim binds it to (RFC 7800); default: to nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// SHA-256 of the client certificate in DER (`x5t#S256`, RFC 8705 section 3.1).
+    pub certificate: Option<[u8; 32]>,
+    /// SHA-256 thumbprint of the DPoP key (`jkt`, RFC 9449 section 6.1).
+    pub dpop_key: Option<[u8; 32]>,
 }
 
 /// Who calls: a verified token and the address that it came from.
@@ -38,6 +50,9 @@ impl Caller {
             teams: Vec::new(),
             scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             expires,
+            issued: None,
+            email: None,
+            confirmation: Confirmation::default(),
         };
         Self::new(token, address)
     }
@@ -60,6 +75,26 @@ impl Caller {
     /// The teams of the issuer's `team_claim`.
     pub fn teams(&self) -> &[String] {
         &self.token.teams
+    }
+
+    /// The issuer's `email_claim`.
+    pub fn email(&self) -> Option<&str> {
+        self.token.email.as_deref()
+    }
+
+    /// The scopes of the token.
+    pub fn scopes(&self) -> &[String] {
+        &self.token.scopes
+    }
+
+    /// What the token is bound to.
+    pub fn confirmation(&self) -> &Confirmation {
+        &self.token.confirmation
+    }
+
+    /// When the token was issued (`iat`).
+    pub fn issued(&self) -> Option<SystemTime> {
+        self.token.issued
     }
 
     /// Whether the token carries `scope`.

@@ -10,7 +10,7 @@ mod token;
 
 pub use address::client_address;
 pub use bearer::Bearer;
-pub use caller::{Caller, VerifiedToken};
+pub use caller::{Caller, Confirmation, VerifiedToken};
 pub use fetch::{KeyFetcher, may_fetch};
 pub use issuer::Issuers;
 pub use keys::{KeySet, KeySetError};

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::caller::VerifiedToken;
+use super::caller::{Confirmation, VerifiedToken};
 use crate::config::IssuerRules;
 use crate::denial::{Denial, TokenFault};
 
@@ -50,6 +50,9 @@ pub(super) fn verified(rules: &IssuerRules, claims: &Claims, now: SystemTime) ->
         teams: rules.team_claim.as_ref().and_then(|name| claims.get(name)).map(list).unwrap_or_default(),
         scopes: scopes(rules, claims),
         expires,
+        issued,
+        email: None,
+        confirmation: Confirmation::default(),
     })
 }
 
