@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
 
-.PHONY: run build test test-rust test-sdk bench fuzz lint deny setup setup-sdk
+.PHONY: run build test test-rust test-sdk bench fuzz lint deny setup setup-tests
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -13,10 +13,10 @@ build: setup
 
 test: test-rust test-sdk ## every test: units, the real binary, the official SDKs
 
-test-rust: setup
+test-rust: setup setup-tests tests/idp/node_modules/.package-lock.json
 	$(CARGO) test --locked
 
-test-sdk: setup setup-sdk
+test-sdk: setup setup-tests
 	$(CARGO) build --locked
 	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/sdk/run
 
@@ -55,5 +55,10 @@ packages = for tool in $(1); do command -v $$tool >/dev/null || missing=yes; don
 setup:
 	@$(call packages,cmake cc,cmake build-essential)
 
-setup-sdk:
-	@$(call packages,python3 node npm,python3 python3-venv nodejs npm)
+# Real peers of the tests: Redis, and what the SDKs and the OpenID provider run on.
+setup-tests:
+	@$(call packages,python3 node npm redis-server,python3 python3-venv nodejs npm redis-server)
+
+tests/idp/node_modules/.package-lock.json: tests/idp/package-lock.json | setup-tests
+	cd tests/idp && npm ci --no-audit --no-fund --loglevel=error
+	touch $@

@@ -458,12 +458,20 @@ impl Denial {
         }
     }
 
-    /// Whether clients are told not to retry by themselves: a budget does not come back within their patience, and a call
-    /// that is above a whole limit never passes.
+    /// Whether clients are told not to retry by themselves: a budget does not come back within their patience, a call that
+    /// is above a whole limit never passes, and SDKs would sleep for however long `retry-after` says.
     pub fn forbids_retry(&self) -> bool {
-        matches!(self, Self::LimitReached { measure: Measure::Cost, .. } | Self::LimitReached { retry_after: None, .. })
+        match self {
+            Self::LimitReached { measure, retry_after, .. } => {
+                *measure == Measure::Cost || retry_after.is_none_or(|wait| wait > PATIENCE)
+            }
+            _ => false,
+        }
     }
 }
+
+/// How long a client may be told to wait before it tries again by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {

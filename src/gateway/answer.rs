@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 
 use super::response::REQUEST_ID;
 use crate::claude::{self, ErrorType};
-use crate::denial::Denial;
+use crate::denial::{BindingFault, Denial};
 
 /// Writes `denial` in the API's error shape.
 pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &str) -> Result<()> {
@@ -23,19 +23,39 @@ pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &st
     response.insert_header("request-id", request_id)?;
     response.insert_header(REQUEST_ID, request_id)?;
     if error == ErrorType::Authentication {
-        // RFC 6750 section 3: the reason is named only where it helps to get a better token.
-        let challenge = if *denial == Denial::CredentialMissing {
-            "Bearer realm=\"portcullis\""
-        } else {
-            "Bearer realm=\"portcullis\", error=\"invalid_token\""
-        };
-        response.insert_header(header::WWW_AUTHENTICATE, challenge)?;
+        response.insert_header(header::WWW_AUTHENTICATE, challenge(denial))?;
     }
     if let Some(wait) = denial.retry_after() {
-        response.insert_header(header::RETRY_AFTER, wait.as_secs())?;
+        // Up to the next second: who comes back a moment early is refused again.
+        response.insert_header(header::RETRY_AFTER, wait.as_millis().div_ceil(1000).max(1).to_string())?;
+    }
+    if denial.forbids_retry() {
+        response.insert_header("x-should-retry", "false")?; // SDKs retry a 429 otherwise
     }
     let stalled = *denial == Denial::BodyTimeout;
     write(session, response, body, !stalled).await
+}
+
+/// RFC 6750 section 3 and RFC 9449 section 7.1: the reason is named only where it helps to get a better token or proof.
+fn challenge(denial: &Denial) -> &'static str {
+    match denial {
+        Denial::CredentialMissing => "Bearer realm=\"portcullis\"",
+        Denial::TokenBinding(BindingFault::ProofMissing | BindingFault::ProofInvalid | BindingFault::ProofReplayed) => {
+            "DPoP realm=\"portcullis\", error=\"invalid_dpop_proof\", algs=\"ES256 ES384 RS256 PS256 EdDSA\""
+        }
+        _ => "Bearer realm=\"portcullis\", error=\"invalid_token\"",
+    }
+}
+
+/// Answers a call that is served here with a JSON document.
+pub(super) async fn document(session: &mut Session, body: Vec<u8>, request_id: &str) -> Result<()> {
+    let mut response = ResponseHeader::build(200, Some(8))?;
+    response.insert_header(header::CONTENT_TYPE, "application/json")?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CACHE_CONTROL, "no-store")?;
+    response.insert_header("request-id", request_id)?;
+    response.insert_header(REQUEST_ID, request_id)?;
+    write(session, response, body, true).await
 }
 
 /// Answers Claude Code's warm-up call.

@@ -1,8 +1,9 @@
 //! The way back: the answer is passed on as it comes, and read beside the relay.
 
 use bytes::Bytes;
-use http::header;
+use http::{HeaderName, header};
 use pingora::http::ResponseHeader;
+use smallvec::SmallVec;
 
 use super::context::{Change, Exchange, RequestCtx, Rewrite};
 use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
@@ -13,7 +14,10 @@ pub(super) const REQUEST_ID: &str = "x-portcullis-request-id";
 
 /// Headers that must not reach a client: cookies would be shared by all users, and an alternative service would lead
 /// clients past this proxy.
-const WITHHELD: [&str; 3] = ["set-cookie", "alt-svc", "proxy-authenticate"];
+const WITHHELD: [&str; 4] = ["set-cookie", "alt-svc", "proxy-authenticate", "anthropic-organization-id"];
+
+/// Limits of the company's key, which all callers share. A caller is told of its own.
+const SHARED_LIMITS: [&str; 2] = ["anthropic-ratelimit-", "anthropic-priority-"];
 
 /// Longest answer that is held to be changed: a page of batches is far below.
 const MAX_REWRITE: usize = 8 << 20;
@@ -35,9 +39,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         // Both SDKs follow redirects, with the caller's token.
         return Err(Denial::UpstreamRedirect);
     }
-    for name in WITHHELD {
-        response.remove_header(name);
-    }
+    withhold(response);
     let internal = |error: Box<pingora::Error>| Denial::Internal(error.to_string());
     match response.headers.get("request-id").and_then(|value| value.to_str().ok()) {
         Some(upstream_id) => exchange.upstream_request_id = Some(upstream_id.chars().take(128).collect()),
@@ -60,6 +62,18 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         response.insert_header(header::TRANSFER_ENCODING, "chunked").map_err(internal)?;
     }
     Ok(())
+}
+
+/// Takes out what is not for clients.
+fn withhold(response: &mut ResponseHeader) {
+    for name in WITHHELD {
+        response.remove_header(name);
+    }
+    let shared = |name: &HeaderName| SHARED_LIMITS.iter().any(|start| name.as_str().starts_with(start));
+    let names: SmallVec<[HeaderName; 16]> = response.headers.keys().filter(|name| shared(name)).cloned().collect();
+    for name in &names {
+        response.remove_header(name);
+    }
 }
 
 /// How answers of an endpoint are changed; nearly all are not.
@@ -103,4 +117,30 @@ pub(super) fn take_chunk(
     }
     exchange.ended |= end;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_companys_does_not_reach_a_client() {
+        let mut response = ResponseHeader::build(200, None).unwrap();
+        for name in [
+            "anthropic-ratelimit-requests-remaining",
+            "anthropic-ratelimit-unified-status",
+            "anthropic-priority-input-tokens-limit",
+            "anthropic-organization-id",
+            "set-cookie",
+            "request-id",
+            "retry-after",
+            "anthropic-version",
+        ] {
+            response.insert_header(name, "x").unwrap();
+        }
+        withhold(&mut response);
+        let mut left: Vec<_> = response.headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["anthropic-version", "request-id", "retry-after"]);
+    }
 }
