@@ -39,6 +39,8 @@ pub struct Config {
     pub upstream: UpstreamConfig,
     /// The folder that audit segments are written to; it exists and can be written.
     pub audit_directory: PathBuf,
+    /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
+    pub state_directory: PathBuf,
 }
 
 impl Config {
@@ -70,7 +72,16 @@ impl Config {
             let issuers = identity::read(root);
             let policy = policy::read(root);
             let upstream = root.required("upstream").and_then(|()| root.table("upstream", upstream::read));
-            let audit_directory = root.required("audit").and_then(|()| root.table("audit", audit_directory));
+            let audit_directory = root.required("audit").and_then(|()| {
+                root.table("audit", |audit| {
+                    audit.required("directory")?;
+                    writable(audit, audit.path("directory")?)
+                })
+            });
+            let state_directory = root.table("state", |state| {
+                let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
+                writable(state, directory)
+            });
             for key in ["limit", "revocation", "cache", "privacy", "store", "telemetry"] {
                 root.refuse_unenforced(key);
             }
@@ -81,6 +92,7 @@ impl Config {
                 policy: policy?,
                 upstream: upstream?,
                 audit_directory: audit_directory?,
+                state_directory: state_directory?,
             })
         })
     }
@@ -89,14 +101,18 @@ impl Config {
 /// The admin address when the file gives none: loopback, for what it shows is for ops alone.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9464);
 
-/// The audit folder, made if it is missing, and tried by writing a file to it.
-fn audit_directory(section: &Section<'_>) -> Option<PathBuf> {
-    section.required("directory")?;
-    let directory = section.path("directory")?;
+/// systemd's, where it gives one (`StateDirectory=` in systemd.exec(5)); else a folder beside the configuration with its
+/// name, so that two configurations do not share their budgets.
+fn default_state_directory(config: &Path) -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| config.with_extension("state"), PathBuf::from)
+}
+
+/// The folder, made for this user alone if it is missing, and tried by writing a file to it.
+fn writable(section: &Section<'_>, directory: PathBuf) -> Option<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt;
     let probe = directory.join(format!(".portcullis-probe-{}", std::process::id()));
-    let tried = std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::write(&probe, b""))
-        .and_then(|()| std::fs::remove_file(&probe));
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    let tried = made.and_then(|()| std::fs::write(&probe, b"")).and_then(|()| std::fs::remove_file(&probe));
     if let Err(error) = tried {
         section.fault(
             "directory",

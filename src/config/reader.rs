@@ -220,6 +220,11 @@ impl<'d> Section<'d> {
         self.text(key).map(|path| self.document.folder().join(path))
     }
 
+    /// The configuration file itself.
+    pub fn source(&self) -> &Path {
+        &self.document.file
+    }
+
     /// The content of the file that `key` names.
     pub fn file(&self, key: &'static str) -> Option<Vec<u8>> {
         let path = self.path(key)?;

@@ -35,6 +35,7 @@ fn every_shipped_configuration_loads() {
         // The folder of a test is no place for the service's own, and no credential is passed to a test.
         let text = text
             .replace("/var/log/portcullis", "audit")
+            .replace("/var/lib/portcullis", "state")
             .replace("{ credential = \"anthropic-key\" }", "{ file = \"anthropic-key\" }");
         let loaded = Config::parse(&folder.path().join(file.file_name().unwrap()), text);
         assert!(loaded.is_ok(), "{}", loaded.err().unwrap());

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod records;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use proxy::{Proxy, free_addresses};
+pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.
 pub const HAIKU: &str = "claude-haiku-4-5";

@@ -1,12 +1,13 @@
 //! `portcullis serve` with a configuration of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use super::records::records_of;
 use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, until_metric};
 
 /// A proxy of its own whose configuration is the shared sandbox's with changes.
@@ -14,9 +15,10 @@ pub struct Proxy {
     pub base_url: String,
     pub token: String,
     pub http: Client,
+    pub folder: PathBuf,
     admin_url: String,
     audit: PathBuf,
-    _process: Process,
+    process: Process,
 }
 
 /// Two addresses that were free a moment ago.
@@ -27,7 +29,8 @@ pub fn free_addresses() -> (String, String) {
 }
 
 impl Proxy {
-    /// Starts a proxy called `name`; `change` makes its configuration of the shared sandbox's.
+    /// Starts a proxy called `name`; `change` makes its configuration of the shared sandbox's. One with a name that was
+    /// used before finds what the former left behind.
     pub fn start(name: &str, change: impl Fn(&str) -> String) -> Self {
         let sandbox = Sandbox::shared();
         let folder = sandbox.folder.path();
@@ -38,7 +41,8 @@ impl Proxy {
             &text
                 .replace(&own(&sandbox.ready.base_url), &listen)
                 .replace(&own(&sandbox.ready.admin_url), &admin)
-                .replace("directory = \"audit\"", &format!("directory = \"audit-{name}\"")),
+                .replace("directory = \"audit\"", &format!("directory = \"audit-{name}\""))
+                .replace("directory = \"state\"", &format!("directory = \"state-{name}\"")),
         );
         let config = folder.join(format!("{name}.toml"));
         std::fs::write(&config, text).unwrap();
@@ -53,20 +57,55 @@ impl Proxy {
             base_url: format!("http://{listen}"),
             admin_url: format!("http://{admin}"),
             token: sandbox.ready.token.clone(),
-            audit: folder.join(format!("audit-{name}/audit.jsonl")),
+            audit: folder.join(format!("audit-{name}")),
+            folder: folder.to_owned(),
             http,
-            _process: process,
+            process,
         }
+    }
+
+    /// Starts a proxy with `more` at the end of its configuration, and waits until it is ready.
+    pub async fn with(name: &str, more: &str) -> Self {
+        let proxy = Self::start(name, |text| format!("{text}\n{more}"));
+        proxy.until_ready().await;
+        proxy
+    }
+
+    /// Waits until the proxy has keys and addresses.
+    pub async fn until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.http.get(self.admin("readyz")).send().await.unwrap().status() != StatusCode::OK {
+            assert!(Instant::now() < deadline, "not ready after half a minute");
+            tokio::time::sleep(Duration::from_millis(10)).await; // a poll with a deadline
+        }
+    }
+
+    /// A request with `token` and the headers that SDKs send.
+    pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        self.http
+            .request(method, format!("{}{path}", self.base_url))
+            .bearer_auth(token)
+            .header("anthropic-version", "2023-06-01")
+            .header("content-type", "application/json")
+    }
+
+    /// A message with this body.
+    pub async fn post(&self, token: &str, body: &Value) -> Response {
+        self.request(Method::POST, "/v1/messages", token).body(body.to_string()).send().await.unwrap()
+    }
+
+    /// What the proxy says of the caller behind `token`.
+    pub async fn whoami(&self, token: &str) -> Value {
+        let response = self.request(Method::GET, "/portcullis/whoami", token).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        response.json().await.unwrap()
     }
 
     /// Sends a call, again while the proxy has not fetched the issuer's keys yet.
     pub async fn call(&self) -> Response {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
-            let call =
-                self.http.request(Method::POST, format!("{}/v1/messages", self.base_url)).bearer_auth(&self.token);
-            let response =
-                call.header("anthropic-version", "2023-06-01").body(message(HAIKU).to_string()).send().await.unwrap();
+            let response = self.post(&self.token, &message(HAIKU)).await;
             if response.status() != 503 {
                 return response;
             }
@@ -85,21 +124,48 @@ impl Proxy {
         until_metric(&self.http, &self.admin_url, name, holds).await;
     }
 
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        self.http.get(self.admin("metrics")).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Ends the proxy as systemd does.
+    pub fn stop(mut self) {
+        self.process.signal("TERM");
+        assert!(self.process.wait().success());
+    }
+
+    /// Ends the proxy as a crash does.
+    pub fn kill(mut self) {
+        self.process.signal("KILL");
+        self.process.wait();
+    }
+
+    /// The folder of the audit log.
+    pub fn audit(&self) -> &Path {
+        &self.audit
+    }
+
+    /// The record of the request with our id `request_id`.
+    pub async fn record(&self, request_id: &str) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Some(record) = records_of(&self.audit).into_iter().find(|record| record["request_id"] == request_id)
+            {
+                return record;
+            }
+            assert!(Instant::now() < deadline, "no record of {request_id}");
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+    }
+
     /// The refusal that a call gets, and the reason on its record.
     pub async fn failure(&self) -> (u16, String, String) {
         let response = self.call().await;
         let status = response.status().as_u16();
         let id = request_id(&response);
         let error: Value = response.json().await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(30);
-        let record = loop {
-            let log = std::fs::read_to_string(&self.audit).unwrap_or_default();
-            if let Some(line) = log.lines().find(|line| line.contains(&id) && line.ends_with('}')) {
-                break serde_json::from_str::<Value>(line).unwrap();
-            }
-            assert!(Instant::now() < deadline, "no record of {id}");
-            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
-        };
+        let record = self.record(&id).await;
         assert_eq!((record["decision"].as_str(), record["complete"].as_bool()), (Some("allowed"), Some(false)));
         (status, error["error"]["type"].as_str().unwrap().to_owned(), record["reason"].as_str().unwrap().to_owned())
     }

@@ -1,5 +1,6 @@
 //! Audit records, as an auditor would read them.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -9,13 +10,18 @@ use super::Sandbox;
 /// Longest wait for a record: it is written when the request has ended, which a client cannot see.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// All records in an audit folder.
+pub fn records_of(directory: &Path) -> Vec<Value> {
+    let log = std::fs::read_to_string(directory.join("audit.jsonl")).unwrap_or_default();
+    // The last line may be in the middle of being written.
+    let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 impl Sandbox {
     /// All records that are written.
     pub fn records(&self) -> Vec<Value> {
-        let log = std::fs::read_to_string(self.ready.audit_directory.join("audit.jsonl")).unwrap_or_default();
-        // The last line may be in the middle of being written.
-        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        records_of(&self.ready.audit_directory)
     }
 
     /// The record of the request with our id `request_id`.
