@@ -9,6 +9,7 @@ mod listen;
 pub mod pem;
 mod policy;
 mod reader;
+mod revocation;
 mod units;
 mod upstream;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeySource};
 pub use listen::ListenConfig;
+pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 

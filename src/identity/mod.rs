@@ -6,6 +6,7 @@ mod caller;
 mod fetch;
 mod issuer;
 mod keys;
+pub mod revocation;
 mod token;
 
 pub use address::client_address;
@@ -14,6 +15,7 @@ pub use caller::{Caller, Confirmation, VerifiedToken};
 pub use fetch::{KeyFetcher, may_fetch};
 pub use issuer::Issuers;
 pub use keys::{KeySet, KeySetError};
+pub use revocation::Revocations;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,109 @@
+//! Which tokens are good no longer, though their signature is: by token id, by subject, or by when they were issued.
+//!
+//! The list has two parts, one from a file and one from a shared store, each replaced as a whole. Both are asked on every
+//! question, also about tokens whose verification is cached.
+
+mod entry;
+mod file;
+mod list;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+pub use entry::Entry;
+pub use file::{FileFault, FileFollower, FileStatus, RevocationFile};
+
+use list::List;
+
+/// The revocations in force. Asking takes no lock and does no I/O.
+#[derive(Debug)]
+pub struct Revocations {
+    file: ArcSwap<List>,
+    store: ArcSwap<List>,
+    generation: AtomicU64,
+    changed: watch::Sender<u64>,
+}
+
+/// Where a part of the list comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The file of `[revocation] file`.
+    File,
+    /// The set in the shared store.
+    Store,
+}
+
+impl Revocations {
+    /// Nothing is revoked yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What revokes a token of the issuer that is configured as `issuer`: `token_id`, `subject` or `issued_before`; `None`
+    /// if it is good. A token that does not say when it was issued falls to every `issued_before` that covers its issuer
+    /// and subject.
+    pub fn revoked(
+        &self,
+        issuer: &str,
+        subject: &str,
+        token_id: Option<&str>,
+        issued_at: Option<SystemTime>,
+    ) -> Option<&'static str> {
+        [&self.file, &self.store].into_iter().find_map(|part| part.load().revoked(issuer, subject, token_id, issued_at))
+    }
+
+    /// Puts `entries` in the place of all that came from `source` before. Tells whether that changed anything; only then
+    /// the generation grows.
+    pub fn replace(&self, source: Source, entries: impl IntoIterator<Item = Entry>) -> bool {
+        let list = List::new(entries);
+        let part = self.part(source);
+        if **part.load() == list {
+            return false;
+        }
+        part.store(Arc::new(list));
+        // After the list: whoever sees the new generation and asks again gets the new answer.
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.changed.send_modify(|newest| *newest = generation.max(*newest));
+        true
+    }
+
+    /// Grows with every change. A stream under way that remembers it asks again only when it has moved.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Wakes on every change; holds the newest generation.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// How many entries the part from `source` has, duplicates counted once.
+    pub fn entries(&self, source: Source) -> usize {
+        self.part(source).load().entries()
+    }
+
+    fn part(&self, source: Source) -> &ArcSwap<List> {
+        match source {
+            Source::File => &self.file,
+            Source::Store => &self.store,
+        }
+    }
+}
+
+impl Default for Revocations {
+    fn default() -> Self {
+        Self {
+            file: ArcSwap::default(),
+            store: ArcSwap::default(),
+            generation: AtomicU64::new(0),
+            changed: watch::Sender::new(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
