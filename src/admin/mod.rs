@@ -9,6 +9,7 @@ use pingora::protocols::http::ServerSession;
 
 use crate::audit::AuditLog;
 use crate::identity::Issuers;
+use crate::identity::revocation::{FileStatus, Revocations, Source};
 use crate::limit::{BodyMemory, InFlight};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -46,6 +47,10 @@ pub struct Admin {
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.
     pub body_memory: Arc<BodyMemory>,
+    /// Revocations in force.
+    pub revocations: Arc<Revocations>,
+    /// How following their file goes, if there is one.
+    pub revocation_file: Option<Arc<FileStatus>>,
 }
 
 impl Admin {
@@ -73,6 +78,13 @@ impl Admin {
         self.metrics.body_bytes.set(gauge(self.body_memory.held()));
         self.metrics.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
         self.metrics.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
+        self.metrics
+            .revocations
+            .set(gauge(self.revocations.entries(Source::File) + self.revocations.entries(Source::Store)));
+        if let Some(file) = &self.revocation_file {
+            self.metrics.revocation_faulty.set(i64::from(file.is_faulty()));
+            self.metrics.revocation_age.set(file.age().as_secs_f64());
+        }
         self.metrics.text()
     }
 }

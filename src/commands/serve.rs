@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::future::{join, join_all};
+use futures_util::future::{OptionFuture, join_all, join3};
 use pingora::prelude::{Server, background_service};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
@@ -20,8 +20,9 @@ use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::gateway::{BoundSocket, Bounds, Gateway, SocketService, tls_settings};
+use crate::identity::revocation::{FileFollower, Revocations};
 use crate::identity::{Issuers, KeyFetcher};
-use crate::limit::{BodyMemory, InFlight};
+use crate::limit::{BodyMemory, Door, InFlight};
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
 
@@ -73,13 +74,19 @@ impl Proxy {
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let (issuers, fetchers) = Issuers::new(config.issuers);
         let issuers = Arc::new(issuers);
+        let revocations = Arc::<Revocations>::default();
+        let revoked_file = config.revocation.file.map(|file| file.enforce(Arc::clone(&revocations)));
+        let revocation_status = revoked_file.as_ref().map(FileFollower::status);
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);
         let readiness =
             Readiness { issuers: Arc::clone(&issuers), upstream: Arc::clone(&upstream), audit: audit.clone() };
         let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
         let gateway = Gateway {
+            door: Door::new(None, None),
             issuers,
+            revocations: Arc::clone(&revocations),
+            cut_streams: config.revocation.cut_streams,
             policy: config.policy,
             upstream: Arc::clone(&upstream),
             key,
@@ -94,8 +101,14 @@ impl Proxy {
                 trusted_proxies: config.listen.trusted_proxies,
             },
         };
-        let admin_pages =
-            Admin { metrics, readiness: readiness.clone(), in_flight: Arc::clone(&in_flight), body_memory };
+        let admin_pages = Admin {
+            metrics,
+            readiness: readiness.clone(),
+            revocations,
+            revocation_file: revocation_status,
+            in_flight: Arc::clone(&in_flight),
+            body_memory,
+        };
 
         let drain = config.listen.drain;
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.listen.workers, drain));
@@ -116,7 +129,10 @@ impl Proxy {
         let sockets = server.add_service(SocketService::new(vec![listen, admin]));
         server.add_service(proxy).add_dependency(&sockets);
         server.add_service(admin_service).add_dependency(&sockets);
-        server.add_service(background_service("keys and addresses", Upkeep { fetchers, upstream }));
+        server.add_service(background_service(
+            "keys and addresses",
+            Upkeep { fetchers, upstream, revoked_file: std::sync::Mutex::new(revoked_file) },
+        ));
         server.add_service(background_service(
             "readiness",
             ReadyOnce { readiness, on_ready: std::sync::Mutex::new(Some(Box::new(on_ready))) },
@@ -139,19 +155,23 @@ fn server_conf(workers: usize, drain: Duration) -> ServerConf {
     }
 }
 
-/// Work beside the requests: issuers' keys and the upstream's addresses.
+/// Work beside the requests: issuers' keys, the upstream's addresses, revocations.
 struct Upkeep {
     fetchers: Vec<KeyFetcher>,
     upstream: Arc<Upstream>,
+    /// Taken once, by the service's start.
+    revoked_file: std::sync::Mutex<Option<FileFollower>>,
 }
 
 #[async_trait]
 impl BackgroundService for Upkeep {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let fetching = join_all(self.fetchers.iter().map(KeyFetcher::run));
+        let revoked_file = self.revoked_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let following = OptionFuture::from(revoked_file.map(FileFollower::run));
         tokio::select! {
             // Together: where there is nothing to fetch, names are resolved all the same, and the reverse.
-            _ = join(fetching, self.upstream.keep_resolving()) => {}
+            _ = join3(fetching, self.upstream.keep_resolving(), following) => {}
             _ = shutdown.changed() => {}
         }
     }

@@ -35,6 +35,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// Whose tokens are believed; at least one, each with another `iss`.
     pub issuers: Vec<IssuerConfig>,
+    /// Which of their tokens are good no longer.
+    pub revocation: RevocationConfig,
     /// Who may ask what.
     pub policy: Policy,
     /// Where allowed calls go.
@@ -72,6 +74,7 @@ impl Config {
             let listen = root.required("listen").and_then(|()| root.table("listen", listen::read));
             let admin = root.table("admin", |admin| admin.parsed("address", "an address with a port"));
             let issuers = identity::read(root);
+            let revocation = root.table("revocation", revocation::read);
             let policy = policy::read(root);
             let upstream = root.required("upstream").and_then(|()| root.table("upstream", upstream::read));
             let audit_directory = root.required("audit").and_then(|()| {
@@ -84,13 +87,14 @@ impl Config {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
-            for key in ["limit", "revocation", "cache", "privacy", "store", "telemetry"] {
+            for key in ["limit", "cache", "privacy", "store", "telemetry"] {
                 root.refuse_unenforced(key);
             }
             Some(Self {
                 listen: listen?,
                 admin: admin.unwrap_or(DEFAULT_ADMIN),
                 issuers: issuers?,
+                revocation,
                 policy: policy?,
                 upstream: upstream?,
                 audit_directory: audit_directory?,

@@ -11,6 +11,7 @@ use super::Gateway;
 use super::body;
 use super::context::{Exchange, RequestCtx};
 use super::replay;
+use super::revoked::{RevocationWatch, revoked_by};
 use crate::claude::{self, BodyRule, Endpoint, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::{self, Bearer, Caller};
@@ -47,19 +48,25 @@ impl Gateway {
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
         let permit = self.policy.authorize(caller, found.endpoint, call)?;
-        let held = body.map(|(body, held)| {
+        let watch = self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller));
+        let (body, held) = match body {
+            Some((body, held)) => (Some(body), Some(held)),
+            // Without a body there is nothing to replay, but an answer may be a stream.
+            None => ((found.endpoint.body == BodyRule::Absent && watch.is_some()).then(Bytes::new), None),
+        };
+        if let Some(body) = body {
             ctx.body_length = body.len();
-            replay::install(session, body, &ctx.real_session);
-            held
-        });
+            replay::install(session, body, watch, &ctx.real_session);
+        }
         Ok(Exchange::new(permit, held))
     }
 
-    /// The address rules: before any cryptography.
+    /// The door and the address rules: before any cryptography.
     pub(super) fn admit_address(&self, session: &Session, ctx: &mut RequestCtx) -> Result<IpAddr, Denial> {
         let peer = session.client_addr().and_then(|address| address.as_inet()).ok_or(Denial::AddressForbidden)?;
         let address = identity::client_address(peer.ip(), &session.req_header().headers, &self.bounds.trusted_proxies);
         ctx.address = Some(address);
+        self.door.enter(address)?;
         if self.policy.addresses().allows(address) { Ok(address) } else { Err(Denial::AddressForbidden) }
     }
 
@@ -71,8 +78,12 @@ impl Gateway {
         if memchr::memmem::find(request.raw_path(), bearer.expose().as_bytes()).is_some() {
             return Err(Denial::CredentialInUrl);
         }
-        let token = self.issuers.verify(bearer, SystemTime::now())?;
-        Ok(Caller::new(token, address))
+        let verified = self.issuers.verify(bearer, SystemTime::now());
+        let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
+        match revoked_by(&self.revocations, &caller) {
+            Some(by) => Err(Denial::TokenRevoked { by }),
+            None => Ok(caller),
+        }
     }
 
     /// Reads what the request asks for, from its body where it has one.

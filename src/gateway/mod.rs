@@ -11,6 +11,7 @@ mod record;
 mod replay;
 mod request;
 mod response;
+mod revoked;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,15 +24,22 @@ pub use listen::{BoundSocket, SocketService, tls_settings};
 use crate::audit::AuditLog;
 use crate::credential::UpstreamKey;
 use crate::identity::Issuers;
-use crate::limit::{BodyMemory, InFlight};
+use crate::identity::revocation::Revocations;
+use crate::limit::{BodyMemory, Door, InFlight};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 /// The rooms that a request passes through, as Pingora's [`ProxyHttp`](pingora_proxy::ProxyHttp).
 pub struct Gateway {
+    /// Who comes in at all.
+    pub door: Door,
     /// Who calls.
     pub issuers: Arc<Issuers>,
+    /// Whose token is good no longer.
+    pub revocations: Arc<Revocations>,
+    /// Whether requests under way end when their caller is revoked.
+    pub cut_streams: bool,
     /// What they may do.
     pub policy: Policy,
     /// Where it goes.

@@ -13,6 +13,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
+use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, replay, request, response};
 use crate::claude::{self, BodyRule};
 use crate::denial::Denial;
@@ -204,7 +205,7 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
         let told = ctx.exchange().and_then(|exchange| exchange.failure.clone());
-        let denial = told.or_else(|| failure::denial(error));
+        let denial = told.or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
         if let Some(denial) = denial {
             let written = if session.response_written().is_none() {
@@ -240,6 +241,17 @@ impl ProxyHttp for Gateway {
     /// `fail_to_proxy` has logged it, in our words.
     fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
         true
+    }
+}
+
+impl Gateway {
+    /// The reason behind an error that a [`RevocationWatch`](super::revoked::RevocationWatch) made.
+    fn revoked(&self, error: &Error, ctx: &RequestCtx) -> Option<Denial> {
+        if *error.etype() != REVOKED {
+            return None;
+        }
+        let by = ctx.caller.as_ref().and_then(|caller| revoked_by(&self.revocations, caller));
+        Some(Denial::TokenRevoked { by: by.unwrap_or("a list that has changed since") })
     }
 }
 

@@ -20,19 +20,22 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::RealSession;
+use super::revoked::{REVOKED, RevocationWatch};
 
 /// A session whose body has been read.
 struct Replay {
     real: ServerSession,
     body: Bytes,
+    /// Ends the request when its caller is revoked.
+    watch: Option<RevocationWatch>,
     /// Where `real` goes when this is dropped.
     home: RealSession,
 }
 
 /// Puts a stand-in with `body` before the session's real one.
-pub(super) fn install(session: &mut Session, body: Bytes, home: &RealSession) {
+pub(super) fn install(session: &mut Session, body: Bytes, watch: Option<RevocationWatch>, home: &RealSession) {
     let real = std::mem::replace(session.downstream_session.as_mut(), placeholder());
-    *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, home: home.clone() }));
+    *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, watch, home: home.clone() }));
 }
 
 /// Puts the real session back, so that its connection can be used again. Does nothing when no stand-in is there.
@@ -85,7 +88,11 @@ impl CustomSession for Replay {
 
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
         // The real session waits for the client to leave.
-        self.real.read_body_or_idle(true).await
+        let Some(watch) = &mut self.watch else { return self.real.read_body_or_idle(true).await };
+        tokio::select! {
+            left = self.real.read_body_or_idle(true) => left,
+            () = watch.revoked() => Err(Error::new(REVOKED)),
+        }
     }
 
     fn req_header(&self) -> &RequestHeader {

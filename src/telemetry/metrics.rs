@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::claude::{Family, Usage};
@@ -28,6 +29,12 @@ pub struct Metrics {
     pub audit_writable: IntGauge,
     /// Addresses of the upstream that can be used.
     pub upstream_addresses: IntGauge,
+    /// Revocations in force.
+    pub revocations: IntGauge,
+    /// 1 while the file of revocations is missing or wrong, and an older list is in force.
+    pub revocation_faulty: IntGauge,
+    /// Seconds since the list in force was known to be what the file says.
+    pub revocation_age: Gauge,
     upstream_retries: IntCounter,
 }
 
@@ -56,6 +63,11 @@ impl Metrics {
         };
         let gauge = |name: &str, help: &str| {
             let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let float_gauge = |name: &str, help: &str| {
+            let gauge = Gauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
@@ -99,6 +111,15 @@ impl Metrics {
             audit_records: counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
             audit_writable: gauge("portcullis_audit_writable", "1 while the audit log can be written")?,
             upstream_addresses: gauge("portcullis_upstream_addresses", "Upstream addresses that can be used")?,
+            revocations: gauge("portcullis_revocations", "Revocations in force")?,
+            revocation_faulty: gauge(
+                "portcullis_revocation_faulty",
+                "1 while the file of revocations is missing or wrong, and an older list is in force",
+            )?,
+            revocation_age: float_gauge(
+                "portcullis_revocation_age_seconds",
+                "Time since the list in force was known to be what the file says",
+            )?,
             upstream_retries: counter(
                 "portcullis_upstream_retries_total",
                 "Attempts after the first to reach the upstream",

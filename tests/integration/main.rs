@@ -8,6 +8,7 @@ mod commands;
 mod configuration;
 mod harness;
 mod refusals;
+mod revocation;
 mod serving;
 mod shutdown;
 mod streams;

@@ -180,16 +180,21 @@ pub struct Process {
 
 impl Process {
     /// Starts `command` and waits for a line on its standard output or error that holds `sign`.
-    pub fn start(mut command: Command, sign: &str) -> Self {
+    pub fn start(command: Command, sign: &str) -> Self {
+        Self::start_and_read(command, sign).0
+    }
+
+    /// The same, with that line.
+    pub fn start_and_read(mut command: Command, sign: &str) -> (Self, String) {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let kill = format!("read _; kill -9 {} 2>/dev/null", child.id());
         let reaper = Command::new("sh").arg("-c").arg(kill).stdin(Stdio::piped()).spawn().unwrap();
         let process = Self { child, _reaper: reaper };
         let mut lines = stdout.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains(sign)), "the process ended before it was ready");
+        let line = lines.find(|line| line.contains(sign)).expect("the process ended before it was ready");
         std::thread::spawn(move || lines.for_each(drop)); // so that it never waits for a reader
-        process
+        (process, line)
     }
 
     /// Sends a signal by its name.
