@@ -7,6 +7,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::unknown_names::UnknownNames;
 use crate::claude::{Family, Usage};
 use crate::denial::Denial;
 
@@ -36,6 +37,7 @@ pub struct Metrics {
     /// Seconds since the list in force was known to be what the file says.
     pub revocation_age: Gauge,
     upstream_retries: IntCounter,
+    unknown_names: UnknownNames,
 }
 
 /// Seconds; answers of a model take from tenths of a second to ten minutes.
@@ -124,6 +126,11 @@ impl Metrics {
                 "portcullis_upstream_retries_total",
                 "Attempts after the first to reach the upstream",
             )?,
+            unknown_names: UnknownNames::new(counters(
+                "portcullis_unknown_names_total",
+                "Beta values and body fields that this version does not know, in calls that were allowed",
+                &["kind", "name"],
+            )?),
             registry,
         })
     }
@@ -153,6 +160,11 @@ impl Metrics {
                 self.tokens.with_label_values(&[kind, family.label()]).inc_by(tokens);
             }
         }
+    }
+
+    /// Counts a beta value (`beta`) or a body field (`field`) that this version does not know.
+    pub fn unknown_name(&self, kind: &'static str, name: &str) {
+        self.unknown_names.count(kind, name);
     }
 
     /// Notes how long a decision took.

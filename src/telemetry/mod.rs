@@ -2,6 +2,7 @@
 
 mod logs;
 mod metrics;
+mod unknown_names;
 
 pub use logs::{LogFormat, init_logs};
 pub use metrics::Metrics;
