@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 
 use super::pem;
 use super::reader::Section;
+use crate::identity::binding::Origin;
 
 /// Where clients connect.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct ListenConfig {
     pub workers: usize,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What clients see this proxy as, for DPoP proofs; empty: as each request names it.
+    pub origins: Vec<Origin>,
     /// Bytes of one request body that is judged.
     pub max_body: usize,
     /// Bytes of all request bodies that are held at one time.
@@ -71,6 +74,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
         client_verifier,
         workers,
         trusted_proxies: section.parsed_list("trusted_proxies", "networks such as \"10.0.0.0/8\""),
+        origins: section.parsed_list("origins", "origins such as \"https://gateway.example\""),
         max_body,
         max_bodies,
         max_upload: section.size("max_upload").unwrap_or(500 << 20),

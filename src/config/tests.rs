@@ -90,6 +90,11 @@ fn single_faults_name_their_mend() {
         ("\"127.0.0.1:8443\"", "\"0.0.0.0:8443\"", "portcullis.toml:2: listen.address: has no tls"),
         ("\"127.0.0.1:8443\"", "8443", "portcullis.toml:2: listen.address: is not an address with a port"),
         (
+            "\"127.0.0.1:8443\"",
+            "\"127.0.0.1:8443\"\norigins = [\"https://gateway.example/v1\"]",
+            "portcullis.toml:3: listen.origins: is not a list of origins such as",
+        ),
+        (
             "secret = { file = \"secret\" }",
             "secret = \"hunter2\"",
             "portcullis.toml:7: issuer[0].secret: is a value; write a reference",

@@ -3,6 +3,7 @@
 mod admission;
 mod answer;
 mod body;
+mod client_certificate;
 mod context;
 mod failure;
 mod listen;

@@ -8,25 +8,40 @@ use crate::denial::Denial;
 
 /// A credential as presented: one token, in shape a JWT, not yet verified. It does not print.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Bearer<'h>(&'h str);
+pub struct Bearer<'h> {
+    token: &'h str,
+    scheme: Scheme,
+}
+
+/// How a token was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// `Authorization: Bearer` (RFC 6750 section 2.1).
+    Bearer,
+    /// `Authorization: DPoP`, which promises a proof (RFC 9449 section 7.1).
+    Dpop,
+    /// `x-api-key` alone.
+    ApiKey,
+}
 
 /// Longest token that is looked at. Entra's with many groups stay below half of it.
 const MAX_TOKEN: usize = 16 << 10;
 
 impl<'h> Bearer<'h> {
-    /// The token in `Authorization: Bearer` or `x-api-key`; Claude Code sends the same one in both.
+    /// The token in `Authorization: Bearer`, `Authorization: DPoP` or `x-api-key`; Claude Code sends the same one in both.
     ///
     /// # Errors
     /// A [`Denial`] when there is none, when two differ, or when it cannot be a JWT.
     pub fn from_headers(headers: &'h HeaderMap) -> Result<Self, Denial> {
         let authorization = only(headers, &header::AUTHORIZATION)?.map(without_scheme).transpose()?;
         let api_key = only(headers, &header::HeaderName::from_static("x-api-key"))?.map(HeaderValue::as_bytes);
-        let token = match (authorization, api_key) {
+        let (scheme, token) = match (authorization, api_key) {
             (None, None) => return Err(Denial::CredentialMissing),
-            (Some(token), None) | (None, Some(token)) => token,
-            (Some(token), Some(key)) if token == key => token,
+            (Some(sent), None) => sent,
+            (None, Some(key)) => (Scheme::ApiKey, key),
+            (Some(sent), Some(key)) if sent.1 == key => sent,
             // Which of the two is a stray Anthropic key says more to the person than that they differ.
-            (Some(token), Some(key)) if is_anthropic(token) || is_anthropic(key) => {
+            (Some((_, token)), Some(key)) if is_anthropic(token) || is_anthropic(key) => {
                 return Err(Denial::AnthropicCredential);
             }
             (Some(_), Some(_)) => return Err(Denial::CredentialConflict),
@@ -35,17 +50,22 @@ impl<'h> Bearer<'h> {
             return Err(Denial::AnthropicCredential);
         }
         let text = std::str::from_utf8(token).ok().filter(|text| looks_like_jwt(text));
-        text.map(Self).ok_or(Denial::CredentialMalformed)
+        text.map(|token| Self { token, scheme }).ok_or(Denial::CredentialMalformed)
     }
 
     /// Takes a token that did not come by a header; `None` if it cannot be a JWT.
     pub fn parse(text: &'h str) -> Option<Self> {
-        looks_like_jwt(text).then_some(Self(text))
+        looks_like_jwt(text).then_some(Self { token: text, scheme: Scheme::Bearer })
     }
 
     /// The token. Each call site is a place to review.
     pub fn expose(&self) -> &'h str {
-        self.0
+        self.token
+    }
+
+    /// How it was sent.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 }
 
@@ -65,13 +85,19 @@ fn only<'h>(headers: &'h HeaderMap, name: &header::HeaderName) -> Result<Option<
     Ok(first)
 }
 
-/// RFC 6750 section 2.1; the scheme's letter case does not matter (RFC 9110 section 11.1).
-fn without_scheme(value: &HeaderValue) -> Result<&[u8], Denial> {
-    let (scheme, token) = value.as_bytes().split_at_checked(7).ok_or(Denial::CredentialMalformed)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer ") {
+/// RFC 6750 section 2.1 and RFC 9449 section 7.1; the scheme's letter case does not matter (RFC 9110 section 11.1).
+fn without_scheme(value: &HeaderValue) -> Result<(Scheme, &[u8]), Denial> {
+    let bytes = value.as_bytes();
+    let space = memchr::memchr(b' ', bytes).ok_or(Denial::CredentialMalformed)?;
+    let (name, token) = bytes.split_at_checked(space).ok_or(Denial::CredentialMalformed)?;
+    let scheme = if name.eq_ignore_ascii_case(b"bearer") {
+        Scheme::Bearer
+    } else if name.eq_ignore_ascii_case(b"dpop") {
+        Scheme::Dpop
+    } else {
         return Err(Denial::CredentialMalformed);
-    }
-    Ok(token.trim_ascii())
+    };
+    Ok((scheme, token.trim_ascii()))
 }
 
 fn is_anthropic(token: &[u8]) -> bool {
@@ -102,15 +128,17 @@ mod tests {
 
     #[test]
     fn one_token_in_either_header_or_the_same_in_both() {
-        for list in [
-            &[("authorization", &b"Bearer a.b.c"[..])][..],
-            &[("authorization", b"bearer  a.b.c")],
-            &[("x-api-key", b"a.b.c")],
-            &[("authorization", b"Bearer a.b.c"), ("x-api-key", b"a.b.c")],
+        for (list, scheme) in [
+            (&[("authorization", &b"Bearer a.b.c"[..])][..], Scheme::Bearer),
+            (&[("authorization", b"bearer  a.b.c")], Scheme::Bearer),
+            (&[("authorization", b"DPoP a.b.c")], Scheme::Dpop),
+            (&[("authorization", b"dpop a.b.c")], Scheme::Dpop),
+            (&[("x-api-key", b"a.b.c")], Scheme::ApiKey),
+            (&[("authorization", b"Bearer a.b.c"), ("x-api-key", b"a.b.c")], Scheme::Bearer),
         ] {
             let headers = headers(list);
             let bearer = Bearer::from_headers(&headers).unwrap();
-            assert_eq!(bearer.expose(), "a.b.c");
+            assert_eq!((bearer.expose(), bearer.scheme()), ("a.b.c", scheme));
             assert_eq!(format!("{bearer:?}"), "Bearer(..)");
         }
     }
@@ -126,6 +154,8 @@ mod tests {
             (&[("authorization", b"Bearer sk-ant-oat01-x")], Denial::AnthropicCredential),
             (&[("authorization", b"Basic a.b.c")], Denial::CredentialMalformed),
             (&[("authorization", b"Bearer")], Denial::CredentialMalformed),
+            (&[("authorization", b"DPoPa.b.c")], Denial::CredentialMalformed),
+            (&[("authorization", b" Bearer a.b.c")], Denial::CredentialMalformed),
             (&[("authorization", b"")], Denial::CredentialMalformed),
             (&[("authorization", b"Bearer invalid-jwt")], Denial::CredentialMalformed),
             (&[("x-api-key", b"a.b.\xff")], Denial::CredentialMalformed),

@@ -2,6 +2,7 @@
 
 mod address;
 mod bearer;
+pub mod binding;
 mod caller;
 mod fetch;
 mod issuer;
@@ -10,7 +11,7 @@ pub mod revocation;
 mod token;
 
 pub use address::client_address;
-pub use bearer::Bearer;
+pub use bearer::{Bearer, Scheme};
 pub use caller::{Caller, Confirmation, VerifiedToken};
 pub use fetch::{KeyFetcher, may_fetch};
 pub use issuer::Issuers;
