@@ -5,10 +5,14 @@
 
 mod fault;
 mod identity;
+#[allow(dead_code)] // `Config` does not hold it yet
+mod limit;
 mod listen;
 pub mod pem;
 mod policy;
 mod reader;
+#[allow(dead_code)] // `Config` does not hold it yet
+mod store;
 mod units;
 mod upstream;
 
@@ -18,6 +22,7 @@ use std::path::{Path, PathBuf};
 pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeySource};
 pub use listen::ListenConfig;
+pub use store::{Layout, StoreConfig, StoreServer, StoreTls};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 
