@@ -93,6 +93,11 @@ impl ModelPattern {
             && (model.family() != Family::Other || self.names(model.as_str()))
     }
 
+    /// Whether the pattern spells `model`, whatever its family. For rules that bound and must not be escaped by a new name.
+    pub fn spells(&self, model: &Model) -> bool {
+        glob(self.0.as_bytes(), model.as_str().as_bytes())
+    }
+
     /// Whether the literal start of the pattern goes beyond the `claude-` and the version numbers that names begin with.
     fn names(&self, model: &str) -> bool {
         let literal = self.0.split('*').next().unwrap_or_default();

@@ -5,11 +5,15 @@
 
 mod fault;
 mod identity;
+#[allow(dead_code)] // `Config` does not hold it yet
+mod limit;
 mod listen;
 pub mod pem;
 mod policy;
 mod reader;
 mod revocation;
+#[allow(dead_code)] // `Config` does not hold it yet
+mod store;
 mod units;
 mod upstream;
 
@@ -20,6 +24,7 @@ pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeySource};
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
+pub use store::{Layout, StoreConfig, StoreServer, StoreTls};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 

@@ -184,6 +184,15 @@ impl<'d> Section<'d> {
         Some(texts)
     }
 
+    /// One text, or a list of texts; empty when the key is absent.
+    pub fn one_or_more_texts(&self, key: &'static str) -> Vec<String> {
+        let texts = self.convert(key, "text in quotes, or a list of texts", |value| match value.as_str() {
+            Some(text) => Some(vec![text.to_owned()]),
+            None => value.as_array()?.iter().map(|element| element.get_ref().as_str().map(str::to_owned)).collect(),
+        });
+        texts.unwrap_or_default()
+    }
+
     /// A list of values written as texts, empty when the key is absent.
     pub fn parsed_list<T: FromStr>(&self, key: &'static str, what: &str) -> Vec<T> {
         let list = self.convert(key, &format!("a list of {what} in quotes"), |value| {
