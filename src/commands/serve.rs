@@ -20,6 +20,7 @@ use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::gateway::{BoundSocket, Bounds, Gateway, SocketService, tls_settings};
+use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileFollower, Revocations};
 use crate::identity::{Issuers, KeyFetcher};
 use crate::limit::{BodyMemory, Door, InFlight};
@@ -83,9 +84,10 @@ impl Proxy {
             Readiness { issuers: Arc::clone(&issuers), upstream: Arc::clone(&upstream), audit: audit.clone() };
         let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
         let gateway = Gateway {
-            door: Door::new(None, None),
+            door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
             revocations: Arc::clone(&revocations),
+            binder: Binder::new(config.listen.origins),
             cut_streams: config.revocation.cut_streams,
             policy: config.policy,
             upstream: Arc::clone(&upstream),

@@ -3,16 +3,15 @@
 //! [`Config::load`] reads the TOML file and every file that it names, and reports all faults at once. What it returns
 //! needs no further check: certificates match their keys, key sets parse, addresses are addresses.
 
+mod door;
 mod fault;
 mod identity;
-#[allow(dead_code)] // `Config` does not hold it yet
 mod limit;
 mod listen;
 pub mod pem;
 mod policy;
 mod reader;
 mod revocation;
-#[allow(dead_code)] // `Config` does not hold it yet
 mod store;
 mod units;
 mod upstream;
@@ -20,6 +19,7 @@ mod upstream;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeySource};
 pub use listen::ListenConfig;
@@ -28,7 +28,9 @@ pub use store::{Layout, StoreConfig, StoreServer, StoreTls};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 
+use crate::claude::Prices;
 use crate::credential::UpstreamKey;
+use crate::limit::Rule;
 use crate::policy::Policy;
 use reader::{Document, Section};
 
@@ -44,6 +46,14 @@ pub struct Config {
     pub revocation: RevocationConfig,
     /// Who may ask what.
     pub policy: Policy,
+    /// How much comes in from one address, before anything is judged.
+    pub door: DoorConfig,
+    /// How much callers may use, in the order of the file.
+    pub limits: Vec<Rule>,
+    /// What calls cost.
+    pub prices: Prices,
+    /// Where hosts share what they count; `None` is in memory.
+    pub store: Option<StoreConfig>,
     /// Where allowed calls go.
     pub upstream: UpstreamConfig,
     /// The folder that audit segments are written to; it exists and can be written.
@@ -81,6 +91,17 @@ impl Config {
             let issuers = identity::read(root);
             let revocation = root.table("revocation", revocation::read);
             let policy = policy::read(root);
+            let door = root.table("door", door::read);
+            let limits = limit::read(root);
+            let prices = limit::read_prices(root);
+            let store = store::read(root);
+            if let (Some(None), Some(_)) = (&store, &revocation.store_key) {
+                root.fault(
+                    "revocation",
+                    "has a store_key and there is no [store]",
+                    "add [store] with the servers' URL",
+                );
+            }
             let upstream = root.required("upstream").and_then(|()| root.table("upstream", upstream::read));
             let audit_directory = root.required("audit").and_then(|()| {
                 root.table("audit", |audit| {
@@ -92,7 +113,7 @@ impl Config {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
-            for key in ["limit", "cache", "privacy", "store", "telemetry"] {
+            for key in ["cache", "privacy", "telemetry"] {
                 root.refuse_unenforced(key);
             }
             Some(Self {
@@ -101,6 +122,10 @@ impl Config {
                 issuers: issuers?,
                 revocation,
                 policy: policy?,
+                door,
+                limits: limits?,
+                prices: prices?,
+                store: store?,
                 upstream: upstream?,
                 audit_directory: audit_directory?,
                 state_directory: state_directory?,

@@ -149,11 +149,8 @@ fn single_faults_name_their_mend() {
             "scope = \"x\"\nendpoints = [\"message\"]",
             "is not a list of endpoint names (messages, ",
         ),
-        (
-            "[audit]",
-            "[[limit]]\nper = \"subject\"\n[audit]",
-            "portcullis.toml:17: limit: is not enforced by this version",
-        ),
+        ("[audit]", "[cache]\nenabled = true\n[audit]", "portcullis.toml:17: cache: is not enforced by this version"),
+        ("[audit]", "[revocation]\nstore_key = \"x\"\n[audit]", "has a store_key and there is no [store]"),
         ("[audit]", "[audti]", "portcullis.toml:17: audti: unknown key; did you mean `audit`?"),
         ("[listen]", "[listen", "portcullis.toml:1: "),
     ] {

@@ -4,16 +4,19 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::uri::Authority;
 use http::{Method, header};
 use pingora_proxy::Session;
 
 use super::Gateway;
 use super::body;
+use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
 use super::replay;
 use super::revoked::{RevocationWatch, revoked_by};
 use crate::claude::{self, BodyRule, Endpoint, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
+use crate::identity::binding::{Presence, Presented};
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
 
@@ -80,10 +83,32 @@ impl Gateway {
         }
         let verified = self.issuers.verify(bearer, SystemTime::now());
         let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
-        match revoked_by(&self.revocations, &caller) {
-            Some(by) => Err(Denial::TokenRevoked { by }),
-            None => Ok(caller),
+        if let Some(by) = revoked_by(&self.revocations, &caller) {
+            return Err(Denial::TokenRevoked { by });
         }
+        self.check_binding(session, &caller, bearer)?;
+        Ok(caller)
+    }
+
+    /// Whether the token comes from whom it was issued to.
+    fn check_binding(&self, session: &Session, caller: &Caller, bearer: Bearer<'_>) -> Result<(), Denial> {
+        let request = session.req_header();
+        let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let presented = Presented {
+            certificate: client_certificate(session),
+            proof: Presence::of_proof(&request.headers),
+            scheme: bearer.scheme(),
+            token: bearer.expose(),
+            method: request.method.as_str(),
+            uri_scheme: if session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) {
+                "https"
+            } else {
+                "http"
+            },
+            authority: request.uri.authority().map(Authority::as_str).or(host).unwrap_or_default(),
+            path: request.uri.path(),
+        };
+        self.binder.check(caller.confirmation(), None, &presented, SystemTime::now())
     }
 
     /// Reads what the request asks for, from its body where it has one.

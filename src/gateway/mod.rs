@@ -25,6 +25,7 @@ pub use listen::{BoundSocket, SocketService, tls_settings};
 use crate::audit::AuditLog;
 use crate::credential::UpstreamKey;
 use crate::identity::Issuers;
+use crate::identity::binding::Binder;
 use crate::identity::revocation::Revocations;
 use crate::limit::{BodyMemory, Door, InFlight};
 use crate::policy::Policy;
@@ -39,6 +40,8 @@ pub struct Gateway {
     pub issuers: Arc<Issuers>,
     /// Whose token is good no longer.
     pub revocations: Arc<Revocations>,
+    /// Whom bound tokens belong to.
+    pub binder: Binder,
     /// Whether requests under way end when their caller is revoked.
     pub cut_streams: bool,
     /// What they may do.
