@@ -5,19 +5,25 @@
 mod batch_links;
 mod endpoint;
 mod error;
+mod known;
 mod model;
 mod model_list;
+mod pattern;
 mod peek;
 mod scan;
 mod sse;
+mod tools;
 mod usage;
 
 pub use batch_links::relative_results_url;
 pub use endpoint::{BodyRule, Endpoint, EndpointGroup, Match, find};
 pub use error::{ErrorType, error_body, error_event};
-pub use model::{Family, Model, ModelPattern};
+pub use known::{betas, known_beta};
+pub use model::{Family, Model, ModelPattern, Specificity};
 pub use model_list::{ModelPage, visible_models};
-pub use peek::{Peek, Shape, peek};
+pub use pattern::Pattern;
+pub use peek::{Ask, Demand, Features, Peek, Shape, peek};
 pub use scan::TopLevel;
 pub use sse::EventReader;
+pub use tools::{MCP_TOOLSET, ServerTool};
 pub use usage::{Answer, AnswerReader, CacheCreation, Iteration, OutputDetails, ServerToolUse, Usage};

@@ -46,7 +46,12 @@ impl Gateway {
         refuse_unjudgeable(session, found.endpoint)?;
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
-        let permit = self.policy.authorize(caller, found.endpoint, call)?;
+        let permit = {
+            let lines = session.req_header().headers.get_all("anthropic-beta");
+            let betas = claude::betas(lines.iter().map(http::HeaderValue::as_bytes))
+                .ok_or(Denial::RequestMalformed("its anthropic-beta"))?;
+            self.policy.authorize(caller, found.endpoint, call, &betas, SystemTime::now())?
+        };
         let held = body.map(|(body, held)| {
             ctx.body_length = body.len();
             replay::install(session, body, &ctx.real_session);
@@ -84,8 +89,7 @@ impl Gateway {
                 Ok(Judged { call: Peek::default(), body: None })
             }
             BodyRule::Absent if session.is_body_empty() => {
-                let models = found.model.iter().cloned().collect();
-                Ok(Judged { call: Peek { models, ..Peek::default() }, body: None })
+                Ok(Judged { call: Peek::of_path(found.model.clone()), body: None })
             }
             BodyRule::Absent => Err(Denial::BodyMalformed("this endpoint takes no body".to_owned()).into()),
         }
