@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::claude::{EndpointGroup, ErrorType, Model};
+use crate::claude::{EndpointGroup, ErrorType, Model, ServerTool};
 use crate::limit::Measure;
 
 /// Why a request was refused or could not be completed. Closed: a new variant does not compile until it has a wire form.
@@ -238,7 +238,7 @@ pub enum BindingFault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Feature {
     /// A tool that the API runs itself, such as web search, by the name that grants know it by.
-    ServerTool(&'static str),
+    ServerTool(ServerTool),
     /// `mcp_servers`: the API calls out to hosts that the body names.
     McpServers,
     /// Content from the Files API.
@@ -504,7 +504,7 @@ mod tests {
             Denial::RuleDenied { rule: text() },
             Denial::HoursForbidden { rule: text() },
             Denial::ThinkingForbidden { asked: 2, ceiling: 1 },
-            Denial::FeatureForbidden(Feature::ServerTool("web_search")),
+            Denial::FeatureForbidden(Feature::ServerTool("web_search".into())),
             Denial::FeatureForbidden(Feature::McpServers),
             Denial::FeatureForbidden(Feature::Files),
             Denial::FeatureForbidden(Feature::Skills),

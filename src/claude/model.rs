@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::pattern::glob;
+
 /// A model's name as a request or an answer gives it: ASCII letters, digits and `-._:@/`, at most 128 bytes.
 ///
 /// Other bytes are refused rather than folded, so that no two spellings that the upstream might read as one model are
@@ -83,7 +85,8 @@ impl Family {
 ///
 /// A model of an unknown family matches only a pattern that names it: the literal text before the first `*` must reach
 /// into the name's family word. So `claude-*` covers every known family and no line that comes out tomorrow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(transparent)]
 pub struct ModelPattern(Box<str>);
 
 impl ModelPattern {
@@ -112,10 +115,31 @@ impl ModelPattern {
         literal.len() > common
     }
 
+    /// Whether the pattern's text covers the model's, of whatever family: for rules that deny.
+    pub fn catches(&self, model: &Model) -> bool {
+        glob(self.0.as_bytes(), model.as_str().as_bytes())
+    }
+
+    /// How closely the pattern names its models.
+    pub fn specificity(&self) -> Specificity {
+        let prefix = self.0.split('*').next().map_or(0, str::len);
+        let stars = self.0.bytes().filter(|&byte| byte == b'*').count();
+        Specificity { exact: stars == 0, prefix, literals: self.0.len() - stars }
+    }
+
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// How closely a pattern names its models: a name without `*` before any other, then the more text before the first `*`,
+/// then the more text in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Specificity {
+    exact: bool,
+    prefix: usize,
+    literals: usize,
 }
 
 impl FromStr for ModelPattern {
@@ -126,32 +150,6 @@ impl FromStr for ModelPattern {
         (literal.is_empty() && !text.is_empty() || Model::parse(&literal).is_some())
             .then(|| Self(text.into()))
             .ok_or(())
-    }
-}
-
-/// Matches `*` against any run of bytes, in time linear in `text` times the number of stars.
-fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
-    let mut retry: Option<(&[u8], &[u8])> = None;
-    loop {
-        match (pattern.split_first(), text.split_first()) {
-            (Some((b'*', rest)), _) => {
-                retry = Some((rest, text));
-                pattern = rest;
-            }
-            (Some((p, pattern_rest)), Some((t, text_rest))) if p == t => {
-                pattern = pattern_rest;
-                text = text_rest;
-            }
-            (None, None) => return true,
-            _ => match retry {
-                Some((after_star, [_, later @ ..])) => {
-                    retry = Some((after_star, later));
-                    pattern = after_star;
-                    text = later;
-                }
-                _ => return false,
-            },
-        }
     }
 }
 
@@ -186,17 +184,25 @@ mod tests {
     }
 
     #[test]
-    fn names_with_other_spellings_are_no_models() {
-        for bad in ["", "Claude-Opus-5", "claude-opus-5 ", "claude\u{2011}opus", "claude-opus-5\0", &"a".repeat(129)] {
-            assert_eq!(Model::parse(bad), None, "{bad:?}");
+    fn the_closer_pattern_is_the_more_specific() {
+        let order = ["*", "*-haiku-*", "claude-*", "claude-*-5", "claude-opus-*", "claude-opus-*-x", "claude-opus-5"];
+        let specificity = |pattern: &str| pattern.parse::<ModelPattern>().unwrap().specificity();
+        for pair in order.windows(2) {
+            assert!(specificity(pair[0]) < specificity(pair[1]), "{pair:?}");
         }
     }
 
     #[test]
-    fn many_stars_do_not_blow_up() {
-        let pattern = "*a".repeat(60);
-        assert!(!glob(pattern.as_bytes(), "b".repeat(128).as_bytes()));
-        assert!(glob(b"*a*b*", b"xxaxxbxx"));
-        assert!(glob(b"*", b""));
+    fn a_rule_that_denies_catches_unknown_families_too() {
+        let any: ModelPattern = "claude-*".parse().unwrap();
+        let zeus = Model::parse("claude-zeus-1").unwrap();
+        assert!(any.catches(&zeus) && !any.matches(&zeus));
+    }
+
+    #[test]
+    fn names_with_other_spellings_are_no_models() {
+        for bad in ["", "Claude-Opus-5", "claude-opus-5 ", "claude\u{2011}opus", "claude-opus-5\0", &"a".repeat(129)] {
+            assert_eq!(Model::parse(bad), None, "{bad:?}");
+        }
     }
 }

@@ -321,6 +321,11 @@ impl<'d> Section<'d> {
         self.ask(key).is_some()
     }
 
+    /// Whether `key` is there as a list without elements.
+    pub fn is_empty_list(&self, key: &'static str) -> bool {
+        self.ask(key).is_some_and(|(_, value)| value.as_array().is_some_and(|list| list.is_empty()))
+    }
+
     /// The value, or a fault of `key` that says why there is none.
     pub fn usable<T>(&self, key: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.fault(key, problem, "check the file that it names")).ok()

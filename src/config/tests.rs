@@ -160,6 +160,72 @@ fn single_faults_name_their_mend() {
 }
 
 #[test]
+fn every_key_of_a_grant_is_read() {
+    let grant = r#"name = "haiku-by-day"
+scope = "claude:haiku"
+teams = ["research"]
+endpoints = ["messages", "files"]
+max_tokens = 8000
+max_thinking_tokens = 4000
+server_tools = ["web_*"]
+mcp_servers = true
+files = false
+skills = true
+betas = ["context-*"]
+deny_betas = ["*-2024-*"]
+inference_geo = ["us"]
+hours = ["08:00-18:00"]
+days = ["mon-fri"]
+utc_offset = "+01:00"
+[[grant]]
+deny = true
+scope = "*"
+models = ["claude-opus-*"]
+server_tools = ["web_fetch"]"#;
+    let text = GOOD.replace("scope = \"claude:haiku\"\nmodels = [\"claude-haiku-*\"]", &format!("{grant}\n"));
+    let text = text
+        .replace("teams =", "models = [\"claude-haiku-*\"]\nteams =")
+        .replace("audience =", "team_claim = \"groups\"\naudience =");
+    let config = parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let shown = format!("{:?}", config.policy);
+    for expected in [
+        "name: \"haiku-by-day\"",
+        "teams: [\"research\"]",
+        "endpoints: [Messages, Files], max_tokens: Some(8000), max_thinking_tokens: Some(4000)",
+        "server_tools: [Pattern(\"web_*\")], mcp_servers: true, files: false, skills: true",
+        "betas: [Pattern(\"context-*\")], deny_betas: [Pattern(\"*-2024-*\")], inference_geo: [\"us\"]",
+        "days: Days(31), offset: UtcOffset(3600)",
+        "DenyRule { name: \"*\", holders: Holders { scope: \"*\", teams: [] }, endpoints: [], models: [ModelPattern(\"claude-opus-*\")]",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+}
+
+#[test]
+fn faults_of_a_grant_name_their_mend() {
+    for (lines, expected) in [
+        ("scope = \"*\"", "grant[0].scope: opens to every token"),
+        ("name = \"a b\"\nscope = \"x\"", "grant[0].name: is empty or has white space"),
+        ("scope = \"x\"\nteams = []", "grant[0].teams: names nobody"),
+        ("scope = \"x\"\ndeny = true\nmax_tokens = 1", "grant[0].max_tokens: is no condition of a rule that denies"),
+        (
+            "scope = \"x\"\ndeny = true\nserver_tools = []",
+            "grant[0].server_tools: names nothing, which a rule that denies",
+        ),
+        ("scope = \"x\"\nhours = [\"8-18\"]", "grant[0].hours: is not a list of hours such as \"08:00-18:00\""),
+        ("scope = \"x\"\nhours = []", "grant[0].hours: names nothing"),
+        ("scope = \"x\"\ndays = [\"Monday\"]", "grant[0].days: is not a list of days"),
+        ("scope = \"x\"\nutc_offset = \"CET\"", "grant[0].utc_offset: is not an offset such as"),
+        ("scope = \"x\"\ninference_geo = []", "grant[0].inference_geo: names nothing"),
+        ("scope = \"x\"\nbetas = [\"a b\"]", "grant[0].betas: is not a list of patterns over beta values"),
+        ("scope = \"x\"\nmax_thinking_tokens = 0", "grant[0].max_thinking_tokens: is not a whole number from 1"),
+    ] {
+        let told = changed("scope = \"claude:haiku\"", lines);
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{lines}\n{told:#?}");
+    }
+}
+
+#[test]
 fn a_section_that_asks_for_nothing_is_allowed() {
     assert!(parse(&format!("{GOOD}[cache]\n[privacy]\n")).is_ok());
     let told = faults(&format!("{GOOD}[cache]\nenabled = true\n"));

@@ -19,6 +19,7 @@ use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
+use crate::policy::Permit;
 
 /// Why a request does not go on.
 pub(super) enum Stop {
@@ -50,7 +51,7 @@ impl Gateway {
         refuse_unjudgeable(session, found.endpoint)?;
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
-        let permit = self.policy.authorize(caller, found.endpoint, call)?;
+        let permit = self.authorize(session, caller, found.endpoint, call)?;
         let watch = self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller));
         let (body, held) = match body {
             Some((body, held)) => (Some(body), Some(held)),
@@ -120,11 +121,31 @@ impl Gateway {
                 Ok(Judged { call: Peek::default(), body: None })
             }
             BodyRule::Absent if session.is_body_empty() => {
-                let models = found.model.iter().cloned().collect();
-                Ok(Judged { call: Peek { models, ..Peek::default() }, body: None })
+                Ok(Judged { call: Peek::of_path(found.model.clone()), body: None })
             }
             BodyRule::Absent => Err(Denial::BodyMalformed("this endpoint takes no body".to_owned()).into()),
         }
+    }
+
+    /// Policy's decision. What an allowed call has that this version does not know is counted: the first sign of a new
+    /// feature of the API.
+    fn authorize(
+        &self,
+        session: &Session,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        call: &Peek,
+    ) -> Result<Permit, Denial> {
+        let lines = session.req_header().headers.get_all("anthropic-beta").iter().map(http::HeaderValue::as_bytes);
+        let betas = claude::betas(lines).ok_or(Denial::RequestMalformed("its anthropic-beta"))?;
+        let permit = self.policy.authorize(caller, endpoint, call, &betas, SystemTime::now())?;
+        for field in call.unknown_fields() {
+            self.metrics.unknown_name("field", field);
+        }
+        for beta in betas.iter().filter(|beta| !claude::known_beta(beta)) {
+            self.metrics.unknown_name("beta", beta);
+        }
+        Ok(permit)
     }
 
     /// Holds the whole body and reads what policy decides on.

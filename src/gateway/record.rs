@@ -56,10 +56,10 @@ impl Gateway {
         }
         let mut family = None;
         if let Some(call) = &ctx.call {
-            family = call.models.first().map(Model::family);
-            record.models = call.models.iter().map(|model| model.as_str().to_owned()).collect();
+            family = call.models().next().map(Model::family);
+            record.models = call.models().map(|model| model.as_str().to_owned()).collect();
             record.stream = call.stream;
-            record.max_tokens = call.max_tokens;
+            record.max_tokens = call.max_tokens();
         }
         self.conclude_stage(ctx, &mut record, &mut family);
         self.metrics.request_ended(record.endpoint, family, record.status, total);

@@ -1,25 +1,23 @@
-//! What a caller may ask: address rules and grants. Nothing here knows sockets or clocks.
+//! What a caller may ask: address rules, grants, and rules that deny. Nothing here knows sockets or clocks.
 
 mod address;
+mod deny;
+mod grant;
+mod hours;
 
-pub use address::AddressRules;
+pub use address::{AddressDecision, AddressRule, AddressRules};
+pub use deny::DenyRule;
+pub use grant::{Grant, GrantView, Holders};
+pub use hours::{Days, Hours, UtcOffset, Window};
 
-use crate::claude::{Endpoint, EndpointGroup, Model, ModelPattern, Peek};
+use std::time::SystemTime;
+
+use smallvec::SmallVec;
+
+use crate::claude::{Ask, Endpoint, Model, Peek, Specificity};
 use crate::denial::Denial;
 use crate::identity::Caller;
-
-/// One rule that allows: what a scope in the caller's token opens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
-    /// The scope that the token must carry.
-    pub scope: String,
-    /// The models that it opens.
-    pub models: Vec<ModelPattern>,
-    /// The endpoints that it opens.
-    pub endpoints: Vec<EndpointGroup>,
-    /// The ceiling of a request's `max_tokens`.
-    pub max_tokens: Option<u64>,
-}
+use grant::{Moment, closeness};
 
 /// Proof that policy allowed a call, and by which rule. Only [`Policy::authorize`] makes one.
 #[derive(Debug)]
@@ -28,7 +26,7 @@ pub struct Permit {
 }
 
 impl Permit {
-    /// The rule that allowed the call: the scope of the grant, or of each when a call needed several.
+    /// The rule that allowed the call: the name of the grant, or of each when a call needed several.
     pub fn rule(&self) -> &str {
         &self.rule
     }
@@ -39,12 +37,30 @@ impl Permit {
 pub struct Policy {
     addresses: AddressRules,
     grants: Vec<Grant>,
+    denials: Vec<DenyRule>,
+}
+
+/// A step of a decision, for whoever wants to see how it came about.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// What follows is about this demand.
+    Judging(&'a Ask),
+    /// The rule denies the call.
+    Denies(&'a DenyRule),
+    /// The rule does not cover the demand, and why.
+    Spares(&'a DenyRule, &'static str),
+    /// The grant has no say, and why.
+    Silent(&'a Grant, &'static str),
+    /// The grant has the say and refuses the demand.
+    Refuses(&'a Grant, &'a Denial),
+    /// The grant has the say and allows the demand.
+    Allows(&'a Grant),
 }
 
 impl Policy {
-    /// A policy of these rules; the first grant that covers a model is the one that is named.
-    pub fn new(addresses: AddressRules, grants: Vec<Grant>) -> Self {
-        Self { addresses, grants }
+    /// A policy of these rules. Of several grants that allow the same, the first is the one that is named.
+    pub fn new(addresses: AddressRules, grants: Vec<Grant>, denials: Vec<DenyRule>) -> Self {
+        Self { addresses, grants, denials }
     }
 
     /// The address rules, which are asked before any cryptography.
@@ -63,74 +79,141 @@ impl Policy {
         if opened { Ok(()) } else { Err(Denial::EndpointForbidden { endpoint: group }) }
     }
 
-    /// Decides whether `caller` may make this call. Allowed only if all of these hold:
+    /// Decides whether `caller` may make this call with these values of `anthropic-beta` at `now`. Allowed only if all of
+    /// these hold for every demand of the call:
     ///
-    /// 1. a grant names a scope that the caller's token carries and lists the endpoint;
-    /// 2. every model that the call names is covered by such a grant;
-    /// 3. for each of those models, one grant that covers it allows the call's `max_tokens`.
+    /// 1. no [`DenyRule`] covers it;
+    /// 2. a grant is for the caller and lists the endpoint;
+    /// 3. such a grant covers the model, if there is one;
+    /// 4. of those whose pattern names the model most closely ([`Specificity`]), one allows all of the demand: it is open
+    ///    at this hour, opens every feature and beta value that is used, accepts the region, and its ceilings are not
+    ///    passed.
     ///
     /// Everything else is refused.
     ///
     /// # Errors
-    /// The first of these that does not hold.
-    pub fn authorize(&self, caller: &Caller, endpoint: &Endpoint, call: &Peek) -> Result<Permit, Denial> {
+    /// The first of these that does not hold; of several grants under 4, the refusal of the one that came nearest.
+    pub fn authorize(
+        &self,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        call: &Peek,
+        betas: &[&str],
+        now: SystemTime,
+    ) -> Result<Permit, Denial> {
+        self.explain(caller, endpoint, call, betas, now, |_| {})
+    }
+
+    /// Decides as [`authorize`](Self::authorize) does, and lets `watch` see every step.
+    ///
+    /// # Errors
+    /// As [`authorize`](Self::authorize).
+    pub fn explain(
+        &self,
+        caller: &Caller,
+        endpoint: &Endpoint,
+        call: &Peek,
+        betas: &[&str],
+        now: SystemTime,
+        mut watch: impl FnMut(Step<'_>),
+    ) -> Result<Permit, Denial> {
         let group = endpoint.group;
-        let mut rules: Vec<&str> = Vec::with_capacity(1);
-        for model in &call.models {
-            let grant = self.cover(caller, group, model, call.max_tokens)?;
-            if !rules.contains(&grant.scope.as_str()) {
-                rules.push(&grant.scope);
+        let moment = Moment { group, betas, now };
+        let nothing = [Ask::default()];
+        let asks = if call.asks().is_empty() { &nothing } else { call.asks() };
+        for rule in &self.denials {
+            for ask in asks {
+                if rule.covers(caller, &moment, ask) {
+                    watch(Step::Judging(ask));
+                    watch(Step::Denies(rule));
+                    return Err(Denial::RuleDenied { rule: rule.name.clone() });
+                }
             }
         }
-        if call.models.is_empty() {
-            let grant = self.grants_of(caller).find(|grant| grant.opens(group));
-            rules.push(&grant.ok_or(Denial::EndpointForbidden { endpoint: group })?.scope);
+        let mut open: SmallVec<[&Grant; 8]> = SmallVec::new();
+        for grant in &self.grants {
+            if !grant.holders.have(caller) {
+                watch(Step::Silent(grant, "it is for others"));
+            } else if grant.opens(group) {
+                open.push(grant);
+            } else {
+                watch(Step::Silent(grant, "it does not list the endpoint"));
+            }
+        }
+        if open.is_empty() {
+            return Err(Denial::EndpointForbidden { endpoint: group });
+        }
+        let mut rules: SmallVec<[&str; 2]> = SmallVec::new();
+        for ask in asks {
+            watch(Step::Judging(ask));
+            for rule in &self.denials {
+                if let Some(why) = rule.why_not(caller, &moment, ask) {
+                    watch(Step::Spares(rule, why));
+                }
+            }
+            let grant = allowing(&open, ask, &moment, &mut watch)?;
+            if !rules.contains(&grant.name.as_str()) {
+                rules.push(&grant.name);
+            }
         }
         Ok(Permit { rule: rules.join(" ") })
     }
 
-    /// The grant that allows `model` with `max_tokens`.
-    fn cover<'a>(
-        &'a self,
-        caller: &'a Caller,
-        group: EndpointGroup,
-        model: &Model,
-        max_tokens: Option<u64>,
-    ) -> Result<&'a Grant, Denial> {
-        let mut endpoint_open = false;
-        let mut ceiling = None;
-        for grant in self.grants_of(caller).filter(|grant| grant.opens(group)) {
-            endpoint_open = true;
-            if !grant.models.iter().any(|pattern| pattern.matches(model)) {
-                continue;
-            }
-            match (grant.max_tokens, max_tokens) {
-                (Some(most), Some(asked)) if asked > most => ceiling = ceiling.max(Some(most)),
-                _ => return Ok(grant),
-            }
-        }
-        Err(match (ceiling, max_tokens) {
-            (Some(ceiling), Some(asked)) => Denial::MaxTokensForbidden { asked, ceiling },
-            _ if endpoint_open => Denial::ModelForbidden { model: model.clone(), endpoint: group },
-            _ => Denial::EndpointForbidden { endpoint: group },
-        })
-    }
-
-    /// Whether any grant of the caller covers `model` at any endpoint: what a list of models may show.
+    /// Whether a list of models may show `model` to the caller: a grant of the caller covers it at any endpoint, and no
+    /// rule denies all calls for it.
     pub fn shows(&self, caller: &Caller, model: &Model) -> bool {
-        self.grants_of(caller).any(|grant| grant.models.iter().any(|pattern| pattern.matches(model)))
+        self.grants_of(caller).any(|grant| grant.covers(model).is_some())
+            && !self.denials.iter().any(|rule| rule.hides(caller, model))
     }
 
-    fn grants_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Grant> {
-        self.grants.iter().filter(|grant| caller.has_scope(&grant.scope))
+    /// The grants that are for the caller.
+    pub fn grants_of<'a>(&'a self, caller: &'a Caller) -> impl Iterator<Item = &'a Grant> {
+        self.grants.iter().filter(|grant| grant.holders.have(caller))
     }
 }
 
-impl Grant {
-    /// Whoever may use a model may look it up.
-    fn opens(&self, group: EndpointGroup) -> bool {
-        self.endpoints.contains(&group) || group == EndpointGroup::Models && !self.models.is_empty()
+/// The grant among `open` that allows `ask`.
+fn allowing<'a>(
+    open: &[&'a Grant],
+    ask: &Ask,
+    call: &Moment<'_>,
+    watch: &mut impl FnMut(Step<'_>),
+) -> Result<&'a Grant, Denial> {
+    let mut covering: SmallVec<[(&Grant, Option<Specificity>); 8]> = SmallVec::new();
+    let mut closest = None;
+    for &grant in open {
+        let specificity = ask.model.as_ref().and_then(|model| grant.covers(model));
+        if ask.model.is_some() && specificity.is_none() {
+            watch(Step::Silent(grant, "it does not cover the model"));
+            continue;
+        }
+        closest = closest.max(specificity);
+        covering.push((grant, specificity));
     }
+    let mut nearest: Option<Denial> = None;
+    for (grant, specificity) in covering {
+        if specificity < closest {
+            watch(Step::Silent(grant, "another grant names the model more closely"));
+            continue;
+        }
+        match grant.allow(ask, call) {
+            Ok(()) => {
+                watch(Step::Allows(grant));
+                return Ok(grant);
+            }
+            Err(refusal) => {
+                watch(Step::Refuses(grant, &refusal));
+                if nearest.as_ref().is_none_or(|so_far| closeness(so_far) < closeness(&refusal)) {
+                    nearest = Some(refusal);
+                }
+            }
+        }
+    }
+    Err(match (nearest, &ask.model) {
+        (Some(refusal), _) => refusal,
+        (None, Some(model)) => Denial::ModelForbidden { model: model.clone(), endpoint: call.group },
+        (None, None) => Denial::EndpointForbidden { endpoint: call.group },
+    })
 }
 
 #[cfg(test)]

@@ -140,6 +140,11 @@ impl EndpointGroup {
         matches!(self, Self::Messages | Self::CountTokens | Self::Batches)
     }
 
+    /// Whether a model answers requests of this group that name one.
+    pub fn answers(self) -> bool {
+        matches!(self, Self::Messages | Self::Batches)
+    }
+
     /// All names, for a message.
     pub fn names() -> String {
         Self::ALL.map(Self::name).join(", ")

@@ -7,7 +7,7 @@ fn message(body: &str) -> Result<Peek, String> {
 }
 
 fn names(peek: &Peek) -> Vec<&str> {
-    peek.models.iter().map(Model::as_str).collect()
+    peek.models().map(Model::as_str).collect()
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn reads_what_policy_decides_on_wherever_it_stands() {
         r#"{{"messages":[{{"role":"user","content":"{filler}"}}],"max_tokens":7,"stream":true,"model":"claude-opus-5"}}"#
     );
     let peek = message(&body).unwrap();
-    assert_eq!((names(&peek), peek.stream, peek.max_tokens), (vec!["claude-opus-5"], true, Some(7)));
+    assert_eq!((names(&peek), peek.stream, peek.max_tokens()), (vec!["claude-opus-5"], true, Some(7)));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn every_model_in_the_body_is_found() {
     )
     .unwrap();
     assert_eq!(names(&peek), ["claude-haiku-5", "claude-opus-5", "claude-sonnet-5"]);
-    assert_eq!(peek.max_tokens, Some(99));
+    assert_eq!(peek.max_tokens(), Some(99));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn tools_that_a_conversation_adds_are_judged() {
         r#"[{"type":"compaction","tool_changes":[{"tool":{"definition":{"model":"claude-opus-5"}}}]}]"#,
     ] {
         let body = format!(r#"{{"messages":[{{"role":"user","content":{content}}}],"model":"claude-haiku-5"}}"#);
-        assert_eq!(names(&message(&body).unwrap()), ["claude-opus-5", "claude-haiku-5"], "{content}");
+        assert_eq!(names(&message(&body).unwrap()), ["claude-haiku-5", "claude-opus-5"], "{content}");
     }
     // History and data may have a `model` of their own, which chooses nothing.
     let body = r#"{"messages":[{"role":"user","content":"a \"definition\" of model"},
@@ -55,6 +55,136 @@ fn tools_that_a_conversation_adds_are_judged() {
     assert_eq!(names(&message(body).unwrap()), ["claude-haiku-5"]);
     let twice = r#"{"messages":[{"content":[{"tool":{"definition":{"model":"claude-haiku-5","model":"claude-opus-5"}}}]}],"model":"claude-haiku-5"}"#;
     assert_eq!(message(twice).unwrap_err(), "model: is there twice");
+}
+
+fn asks(body: &str) -> Vec<Ask> {
+    message(body).unwrap().asks().to_vec()
+}
+
+/// The only demand of a message to which `more` is added.
+fn only_ask(more: &str) -> Ask {
+    let [ask] = &asks(&format!(r#"{{"model":"claude-haiku-5","max_tokens":9,{more}}}"#))[..] else { panic!("{more}") };
+    ask.clone()
+}
+
+#[test]
+fn features_are_found_wherever_they_stand() {
+    for (more, tools) in [
+        (
+            r#""tools":[{"type":"web_search_20260318"},{"name":"mine"},{"type":"advisor_20260301"}]"#,
+            &["advisor", "web_search"][..],
+        ),
+        (r#""tools":[{"type":"web_search_20260318"},{"type":"web_search_20250305"}]"#, &["web_search"]),
+        (r#""tools":[{"t\u0079pe":"w\u0065b_fetch_20260318"}]"#, &["web_fetch"]),
+        (r#""messages":[{"content":[{"tool":{"definition":{"type":"mcp_toolset"}}}]}]"#, &["mcp_toolset"]),
+        (r#""messages":[{"content":[{"type":"tool_use","input":{"definition":{"type":"web_fetch_20260318"}}}]}]"#, &[]),
+        (r#""tools":null,"messages":[]"#, &[]),
+    ] {
+        assert_eq!(only_ask(more).features.server_tools.as_slice(), tools, "{more}");
+    }
+    for (content, files) in [
+        (r#"[{"type":"image","source":{"type":"file","file_id":"f"}}]"#, true),
+        (r#"[{"type":"image","source":{"file_\u0069d":"f","type":"file"}}]"#, true),
+        (
+            r#"[{"type":"document","source":{"type":"content","content":[{"type":"image","source":{"file_id":"f"}}]}}]"#,
+            true,
+        ),
+        (r#"[{"type":"tool_result","content":[{"type":"document","source":{"file_id":"f"}}]}]"#, true),
+        (r#"{"type":"container_upload","file_id":"f"}"#, true),
+        (r#"[{"type":"something_new","file_id":"f"}]"#, true),
+        // History and data may hold ids that fetch nothing.
+        (
+            r#"[{"type":"code_execution_tool_result","content":{"content":[{"file_id":"f","type":"code_execution_output"}]}}]"#,
+            false,
+        ),
+        (
+            r#"[{"type":"tool_use","input":{"file_id":"f"}},{"type":"text","text":"file_id","citations":[{"file_id":"f"}]}]"#,
+            false,
+        ),
+        (r#"[{"type":"image","source":{"type":"base64","data":"file_id"}}]"#, false),
+    ] {
+        let more = format!(r#""messages":[{{"role":"user","content":{content}}}]"#);
+        assert_eq!(only_ask(&more).features.files, files, "{content}");
+        let more = format!(r#""system":{content}"#);
+        assert_eq!(only_ask(&more).features.files, files, "{content}");
+    }
+    for (more, mcp_servers, skills) in [
+        (r#""mcp_servers":[{}]"#, true, false),
+        (r#""mcp_servers":null,"container":"c_1""#, false, false),
+        (r#""container":{"id":null,"skills":[{"skill_id":"pdf"}]}"#, false, true),
+        (r#""container":{"skills":[]},"mcp_servers":[]"#, false, false),
+    ] {
+        let features = only_ask(more).features;
+        assert_eq!((features.mcp_servers, features.skills), (mcp_servers, skills), "{more}");
+    }
+    assert_eq!(only_ask(r#""inference_geo":"us""#).features.inference_geo.as_deref(), Some("us"));
+}
+
+#[test]
+fn demands_are_summed_for_each_model_and_those_that_others_contain_are_gathered() {
+    let items = [
+        r#"{"model":"claude-haiku-5","max_tokens":5,"thinking":{"type":"disabled"}}"#,
+        r#"{"model":"claude-haiku-5","max_tokens":7,"thinking":{"type":"disabled"}}"#,
+        r#"{"model":"claude-haiku-5","max_tokens":6,"thinking":{"type":"enabled","budget_tokens":3}}"#,
+        r#"{"model":"claude-opus-5","fallbacks":[{"model":"claude-haiku-5","max_tokens":1}]}"#,
+    ];
+    let items: Vec<String> = items.iter().map(|item| format!(r#"{{"params":{item}}}"#)).collect();
+    let found = peek(format!(r#"{{"requests":[{}]}}"#, items.join(",")).as_bytes(), Shape::Batch).unwrap();
+    let asks: Vec<_> = found.asks().iter().map(|ask| (ask.max_tokens, ask.max_thinking, ask.count)).collect();
+    assert_eq!(asks, [(Some(7), 0, 2), (Some(6), 3, 2), (None, u64::MAX, 1)]);
+    let demands: Vec<_> = found
+        .demands()
+        .map(|demand| (demand.model.as_str(), demand.calls, demand.output_tokens, demand.calls_without_max_tokens))
+        .collect();
+    assert_eq!(demands, [("claude-haiku-5", 4, 19, 0), ("claude-opus-5", 1, 0, 1)]);
+    assert_eq!(found.messages, 4);
+    let path = Peek::of_path(Model::parse("claude-opus-5"));
+    assert_eq!((names(&path), path.messages, path.asks().len()), (vec!["claude-opus-5"], 0, 1));
+    assert_eq!(Peek::of_path(None), Peek::default());
+}
+
+#[test]
+fn a_batch_of_a_hundred_thousand_items_stays_small() {
+    let item = |n: usize| {
+        format!(r#"{{"custom_id":"{n}","params":{{"model":"claude-haiku-{}","max_tokens":{}}}}}"#, n % 8, n % 5000)
+    };
+    let items: Vec<String> = (0..100_000).map(item).collect();
+    let found = peek(format!(r#"{{"requests":[{}]}}"#, items.join(",")).as_bytes(), Shape::Batch).unwrap();
+    assert_eq!((found.messages, found.asks().len()), (100_000, 8));
+    assert_eq!(found.asks().iter().map(|ask| ask.count).sum::<u64>(), 100_000);
+    assert_eq!(found.demands().map(|demand| demand.calls).sum::<u64>(), 100_000);
+}
+
+#[test]
+fn more_different_things_than_can_be_judged_are_refused() {
+    let batch = |count: usize, params: &dyn Fn(usize) -> String| {
+        let items: Vec<String> = (0..count).map(|n| format!(r#"{{"params":{}}}"#, params(n))).collect();
+        peek(format!(r#"{{"requests":[{}]}}"#, items.join(",")).as_bytes(), Shape::Batch)
+    };
+    let tools = |n: usize| format!(r#"{{"model":"claude-haiku-5","tools":[{{"type":"tool_{n}"}}]}}"#);
+    assert_eq!(batch(1024, &tools).unwrap().asks().len(), 1024);
+    assert_eq!(batch(1025, &tools).unwrap_err(), "the body asks for too many different things at once");
+    let models = |n: usize| format!(r#"{{"model":"claude-haiku-{n}"}}"#);
+    assert_eq!(batch(65, &models).unwrap_err(), "model: too many different ones in one request");
+    for (key, element, complaint) in [
+        ("fallbacks", r#"{"model":"claude-haiku-5"}"#.to_owned(), "fallbacks: too many"),
+        ("tools", r#"{"type":"t_NR"}"#.to_owned(), "tools: too many different ones that the API runs"),
+        ("tools", r#"{"model":"claude-haiku-NR"}"#.to_owned(), "tools: too many that name a model"),
+    ] {
+        let list: Vec<String> = (0..65).map(|n| element.replace("NR", &n.to_string())).collect();
+        let body = format!(r#"{{"model":"claude-haiku-5","{key}":[{}]}}"#, list.join(","));
+        assert_eq!(message(&body).unwrap_err(), complaint);
+    }
+}
+
+#[test]
+fn fields_that_are_new_are_told_if_they_are_spelled_like_fields() {
+    let body =
+        r#"{"model":"claude-haiku-5","time_travel":1,"John Doe":2,"temperature":1,"b":0,"c":{"x":1},"d":[],"e":0}"#;
+    assert_eq!(message(body).unwrap().unknown_fields().collect::<Vec<_>>(), ["time_travel", "b", "c", "d"]);
+    let batch = r#"{"new_one":1,"requests":[{"params":{"model":"claude-haiku-5","two":2}},{"params":{"model":"claude-haiku-5","two":2}}]}"#;
+    let found = peek(batch.as_bytes(), Shape::Batch).unwrap();
+    assert_eq!(found.unknown_fields().collect::<Vec<_>>(), ["new_one", "two"]);
 }
 
 #[test]
@@ -68,7 +198,7 @@ fn a_fallback_that_the_api_chooses_is_refused() {
 fn batches_are_read_item_by_item() {
     let body = br#"{"requests":[{"custom_id":"a","params":{"model":"claude-haiku-5","max_tokens":5}},{"params":{"model":"claude-opus-5"},"custom_id":"b"}]}"#;
     let found = peek(body, Shape::Batch).unwrap();
-    assert_eq!((names(&found), found.items), (vec!["claude-haiku-5", "claude-opus-5"], 2));
+    assert_eq!((names(&found), found.messages), (vec!["claude-haiku-5", "claude-opus-5"], 2));
     for bad in [
         "{}",
         r#"{"requests":[]}"#,
@@ -120,6 +250,23 @@ fn refuses_whatever_could_be_read_in_two_ways() {
         (r#"{"model":"claude-haiku-5","stream":"true"}"#, "stream: must be true or false"),
         (r#"{"model":"claude-haiku-5","tools":{"model":"x"}}"#, "tools: must be a list of objects"),
         (r#"{"messages":[]}"#, "model: is missing"),
+        (r#"{"model":{"id":"claude-haiku-5"}}"#, "model: must be a model's name"),
+        (r#"{"model":"claude-haiku-5","fallbacks":[{}]}"#, "model: is missing"),
+        (r#"{"model":"claude-haiku-5","max_tokens":null}"#, "max_tokens: must be a whole number"),
+        (r#"{"model":"claude-haiku-5","thinking":"adaptive"}"#, "thinking: must be an object"),
+        (r#"{"model":"claude-haiku-5","thinking":{"budget_tokens":-1}}"#, "budget_tokens: must be a whole number"),
+        (r#"{"model":"claude-haiku-5","thinking":{"type":1}}"#, "type: must be text"),
+        (r#"{"model":"claude-haiku-5","thinking":{"type":"disabled","type":"enabled"}}"#, "type: is there twice"),
+        (r#"{"model":"claude-haiku-5","thinking":{"Type":"disabled"}}"#, "type: is spelled with other letter case"),
+        (r#"{"model":"claude-haiku-5","mcp_servers":{}}"#, "mcp_servers: must be a list"),
+        (r#"{"model":"claude-haiku-5","MCP_servers":[]}"#, "mcp_servers: is spelled with other letter case"),
+        (r#"{"model":"claude-haiku-5","container":{"skills":"pdf"}}"#, "skills: must be a list"),
+        (r#"{"model":"claude-haiku-5","inference_geo":7}"#, "inference_geo: must be text"),
+        (r#"{"model":"claude-haiku-5","inference_geo":"US"}"#, "inference_geo: is not spelled like a region's name"),
+        (
+            r#"{"model":"claude-haiku-5","tools":[{"type":"Web_Search_20260318"}]}"#,
+            "tools: a type is not spelled like a tool's",
+        ),
         (r#"[{"model":"claude-haiku-5"}]"#, "the body must be a JSON object"),
         (r#"{"model":"claude-haiku-5"} {}"#, "the body is not valid JSON"),
         ("\u{feff}{\"model\":\"claude-haiku-5\"}", "the body is not valid JSON"),
@@ -163,6 +310,6 @@ proptest! {
         let body = serde_json::json!({ "x": [extra.clone()], "stream": stream, "max_tokens": tokens, "model": model }).to_string();
         let peek = message(&body).unwrap();
         prop_assert_eq!(names(&peek), vec![model.as_str()]);
-        prop_assert_eq!((peek.stream, peek.max_tokens), (stream, Some(u64::from(tokens))));
+        prop_assert_eq!((peek.stream, peek.max_tokens()), (stream, Some(u64::from(tokens))));
     }
 }
