@@ -12,14 +12,14 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::background::BackgroundService;
 use pingora::services::listening::Service;
-use pingora_proxy::http_proxy_service_with_name;
+use pingora_proxy::http_proxy;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::Config;
-use crate::gateway::{BoundSocket, Bounds, Gateway, SocketService, tls_settings};
+use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileFollower, Revocations};
 use crate::identity::{Issuers, KeyFetcher};
@@ -83,6 +83,7 @@ impl Proxy {
         let readiness =
             Readiness { issuers: Arc::clone(&issuers), upstream: Arc::clone(&upstream), audit: audit.clone() };
         let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
+        let trusted_proxies = config.listen.trusted_proxies;
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
@@ -100,7 +101,7 @@ impl Proxy {
                 max_body: config.listen.max_body,
                 max_upload: config.listen.max_upload,
                 body_timeout: config.listen.body_timeout,
-                trusted_proxies: config.listen.trusted_proxies,
+                trusted_proxies: trusted_proxies.clone(),
             },
         };
         let admin_pages = Admin {
@@ -114,7 +115,9 @@ impl Proxy {
 
         let drain = config.listen.drain;
         let mut server = Server::new_with_opt_and_conf(None, server_conf(config.listen.workers, drain));
-        let mut proxy = http_proxy_service_with_name(&server.configuration, gateway, "proxy");
+        let header = config.listen.proxy_protocol.then(|| ProxyProtocol::new(&trusted_proxies));
+        let proxy = Announced::new(http_proxy(&server.configuration, gateway), header.clone());
+        let mut proxy = Service::new("proxy".to_owned(), proxy);
         let address = listen.address().to_string();
         match config.listen.certificate {
             None => proxy.add_tcp(&address),
@@ -123,6 +126,9 @@ impl Proxy {
                 let settings = settings.map_err(|error| format!("TLS cannot be set up: {error}"))?;
                 proxy.add_tls_with_settings(&address, None, settings);
             }
+        }
+        if let Some(header) = header {
+            proxy.endpoints().set_pre_tls_callback(Arc::new(header));
         }
         let mut admin_service = Service::new("admin".to_owned(), admin_pages);
         admin_service.threads = Some(1);

@@ -25,8 +25,10 @@ pub struct ListenConfig {
     pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Worker threads.
     pub workers: usize,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Whose `X-Forwarded-For` and PROXY header are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection must begin with a PROXY header of a trusted proxy.
+    pub proxy_protocol: bool,
     /// What clients see this proxy as, for DPoP proofs; empty: as each request names it.
     pub origins: Vec<Origin>,
     /// Bytes of one request body that is judged.
@@ -68,12 +70,22 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
     if max_bodies < max_body {
         section.fault("max_bodies", "is below max_body", "leave room for at least one body");
     }
+    let trusted_proxies = section.parsed_list("trusted_proxies", "networks such as \"10.0.0.0/8\"");
+    let proxy_protocol = section.flag("proxy_protocol").unwrap_or(false);
+    if proxy_protocol && trusted_proxies.is_empty() {
+        section.fault(
+            "proxy_protocol",
+            "has no trusted_proxies, and no other header is believed",
+            "list the balancers in trusted_proxies",
+        );
+    }
     Some(ListenConfig {
         address: address?,
         certificate,
         client_verifier,
         workers,
-        trusted_proxies: section.parsed_list("trusted_proxies", "networks such as \"10.0.0.0/8\""),
+        trusted_proxies,
+        proxy_protocol,
         origins: section.parsed_list("origins", "origins such as \"https://gateway.example\""),
         max_body,
         max_bodies,

@@ -91,6 +91,11 @@ fn single_faults_name_their_mend() {
         ("\"127.0.0.1:8443\"", "8443", "portcullis.toml:2: listen.address: is not an address with a port"),
         (
             "\"127.0.0.1:8443\"",
+            "\"127.0.0.1:8443\"\nproxy_protocol = true",
+            "portcullis.toml:3: listen.proxy_protocol: has no trusted_proxies",
+        ),
+        (
+            "\"127.0.0.1:8443\"",
             "\"127.0.0.1:8443\"\norigins = [\"https://gateway.example/v1\"]",
             "portcullis.toml:3: listen.origins: is not a list of origins such as",
         ),

@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod listen;
 mod proxy;
+mod proxy_protocol;
 mod record;
 mod replay;
 mod request;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 
 pub use context::RequestCtx;
 pub use listen::{BoundSocket, SocketService, tls_settings};
+pub use proxy_protocol::{Announced, ProxyProtocol};
 
 use crate::audit::AuditLog;
 use crate::credential::UpstreamKey;
