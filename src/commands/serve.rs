@@ -20,7 +20,7 @@ use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::gateway::{BoundSocket, Bounds, Gateway, SocketService, tls_settings};
-use crate::identity::{Issuers, KeyFetcher};
+use crate::identity::{CacheBounds, Issuers, KeyFetcher};
 use crate::limit::{BodyMemory, InFlight};
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
@@ -71,7 +71,7 @@ impl Proxy {
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
         let metrics = Arc::new(metrics);
         let upstream = Arc::new(Upstream::new(&config.upstream));
-        let (issuers, fetchers) = Issuers::new(config.issuers);
+        let (issuers, fetchers) = Issuers::new(config.issuers, None, CacheBounds::default());
         let issuers = Arc::new(issuers);
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);

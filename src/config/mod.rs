@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use fault::{Fault, Faults};
-pub use identity::{IssuerConfig, IssuerRules, KeySource};
+pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
