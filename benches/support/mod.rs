@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use portcullis::config::{IssuerConfig, IssuerRules, KeySource};
+use portcullis::config::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 use portcullis::credential::Secret;
-use portcullis::identity::{Bearer, Caller, Issuers, KeySet};
+use portcullis::identity::{Bearer, CacheBounds, Caller, Issuers, KeySet};
 use serde_json::json;
 
 /// A moment in which the tokens are valid.
@@ -15,8 +15,13 @@ pub fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_800_000_000)
 }
 
-/// Issuers of one kind of key, and a token of theirs with ten scopes.
+/// Issuers of one kind of key, and a token of theirs with ten scopes, of about 900 bytes with RS256.
 pub fn issuers(algorithm: Algorithm) -> (Issuers, String) {
+    issuers_bounded(algorithm, CacheBounds::default())
+}
+
+/// The same with a cache of this size.
+pub fn issuers_bounded(algorithm: Algorithm, bounds: CacheBounds) -> (Issuers, String) {
     let (key, source) = match algorithm {
         Algorithm::HS256 => {
             let secret = b"a-secret-of-thirty-two-bytes-....".to_vec();
@@ -37,14 +42,18 @@ pub fn issuers(algorithm: Algorithm) -> (Issuers, String) {
         name: "okta".to_owned(),
         issuer: "https://example.okta.com/oauth2/default".to_owned(),
         audience: vec!["api://claude".to_owned()],
-        algorithms: vec![algorithm],
+        algorithms: vec![format!("{algorithm:?}").parse().unwrap()],
         max_lifetime: Some(Duration::from_secs(3600)),
         leeway: Duration::from_secs(30),
+        required_claims: Vec::new(),
         scope_claim: None,
-        team_claim: Some("groups".to_owned()),
+        team_claim: Some("groups".parse().unwrap()),
+        subject_claim: "sub".parse().unwrap(),
+        email_claim: None,
+        required_binding: None,
     };
-    let config = IssuerConfig { rules, keys: source, signing_key: None };
-    (Issuers::new(vec![config]).0, token)
+    let config = IssuerConfig { rules, keys: source, life: KeyLife::default(), signing_key: None };
+    (Issuers::new(vec![config], None, bounds).0, token)
 }
 
 fn public(key: EncodingKey, algorithm: Algorithm) -> (EncodingKey, KeySource) {

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use portcullis::config::{IssuerConfig, IssuerRules, KeySource};
+use portcullis::config::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 use portcullis::credential::Secret;
-use portcullis::identity::{Bearer, Issuers};
+use portcullis::identity::{Bearer, CacheBounds, Issuers};
 
 static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
     let rules = IssuerRules {
@@ -18,11 +18,16 @@ static ISSUERS: LazyLock<Issuers> = LazyLock::new(|| {
         algorithms: vec!["HS256".parse().unwrap()],
         max_lifetime: None,
         leeway: Duration::from_secs(30),
+        required_claims: Vec::new(),
         scope_claim: None,
         team_claim: None,
+        subject_claim: "sub".parse().unwrap(),
+        email_claim: None,
+        required_binding: None,
     };
-    let keys = KeySource::Secret(Secret::new(b"nobody-knows-this-secret".to_vec()));
-    Issuers::new(vec![IssuerConfig { rules, keys, signing_key: None }]).0
+    let keys = KeySource::Secret(Secret::new(b"nobody-at-all-knows-this-secret-here".to_vec()));
+    let config = IssuerConfig { rules, keys, life: KeyLife::default(), signing_key: None };
+    Issuers::new(vec![config], None, CacheBounds::default()).0
 });
 
 fuzz_target!(|input: (Option<Vec<u8>>, Option<Vec<u8>>)| {

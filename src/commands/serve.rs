@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileFollower, Revocations};
-use crate::identity::{Issuers, KeyFetcher};
+use crate::identity::{CacheBounds, Issuers, KeyFetcher};
 use crate::limit::{BodyMemory, Door, InFlight};
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
@@ -73,7 +73,8 @@ impl Proxy {
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
         let metrics = Arc::new(metrics);
         let upstream = Arc::new(Upstream::new(&config.upstream));
-        let (issuers, fetchers) = Issuers::new(config.issuers);
+        let (issuers, fetchers) =
+            Issuers::new(config.issuers, Some(config.state_directory.clone()), CacheBounds::default());
         let issuers = Arc::new(issuers);
         let revocations = Arc::<Revocations>::default();
         let revoked_file = config.revocation.file.map(|file| file.enforce(Arc::clone(&revocations)));

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, EncodingKey, Header};
+use jsonwebtoken::{AlgorithmFamily, EncodingKey, Header};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{ConfigFile, Outcome, load};
 use crate::config::{IssuerConfig, KeySource, duration};
 use crate::credential::Secret;
+use crate::identity::{Accepted, Algorithm, ClaimPath};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -89,8 +90,8 @@ pub(super) fn sign(issuer: &IssuerConfig, given: Option<&Secret>, claims: &Claim
     let (key, algorithm) = match (given.or(issuer.signing_key.as_ref()), &issuer.keys) {
         (Some(pem), _) => private_key(pem, &issuer.rules.algorithms)?,
         (None, KeySource::Secret(secret)) => {
-            let algorithm = issuer.rules.algorithms.first().copied().unwrap_or(Algorithm::HS256);
-            (EncodingKey::from_secret(secret.expose()), algorithm)
+            let algorithm = issuer.rules.algorithms.first().and_then(|algorithm| algorithm.for_signing());
+            (EncodingKey::from_secret(secret.expose()), algorithm.unwrap_or_default())
         }
         (None, _) => return Err(format!("issuer {} has neither a secret nor a signing_key", issuer.rules.name)),
     };
@@ -102,20 +103,29 @@ pub(super) fn sign(issuer: &IssuerConfig, given: Option<&Secret>, claims: &Claim
     let mut body = Map::new();
     body.insert("iss".to_owned(), issuer.rules.issuer.clone().into());
     body.insert("aud".to_owned(), issuer.rules.audience.first().cloned().into());
-    body.insert("sub".to_owned(), claims.subject.into());
     body.insert("iat".to_owned(), now.as_secs().into());
     body.insert("exp".to_owned(), (now + claims.lifetime).as_secs().into());
     body.insert("jti".to_owned(), Uuid::now_v7().to_string().into());
-    body.insert(issuer.rules.scope_claim.clone().unwrap_or_else(|| "scope".to_owned()), claims.scope.into());
-    if let (Some(name), Some(team)) = (&issuer.rules.team_claim, claims.team) {
-        body.insert(name.clone(), json!([team]));
+    for required in &issuer.rules.required_claims {
+        // What must merely be there is not ours to make up.
+        if let (Accepted::OneOf(texts), None) = (&required.accepted, required.claim.find(&body)) {
+            required.claim.put(&mut body, texts.first().cloned().into());
+        }
+    }
+    issuer.rules.subject_claim.put(&mut body, claims.subject.into());
+    match &issuer.rules.scope_claim {
+        Some(claim) => ClaimPath::put(claim, &mut body, claims.scope.into()),
+        None => _ = body.insert("scope".to_owned(), claims.scope.into()),
+    }
+    if let (Some(claim), Some(team)) = (&issuer.rules.team_claim, claims.team) {
+        claim.put(&mut body, json!([team]));
     }
     jsonwebtoken::encode(&header, &Value::Object(body), &key).map_err(|error| format!("cannot sign: {error}"))
 }
 
 /// The key and the first of the issuer's algorithms that it can sign with.
-fn private_key(pem: &Secret, algorithms: &[Algorithm]) -> Result<(EncodingKey, Algorithm), String> {
-    for &algorithm in algorithms {
+fn private_key(pem: &Secret, algorithms: &[Algorithm]) -> Result<(EncodingKey, jsonwebtoken::Algorithm), String> {
+    for algorithm in algorithms.iter().filter_map(|algorithm| algorithm.for_signing()) {
         let key = match algorithm.family() {
             AlgorithmFamily::Rsa => EncodingKey::from_rsa_pem(pem.expose()),
             AlgorithmFamily::Ec => EncodingKey::from_ec_pem(pem.expose()),
@@ -130,7 +140,7 @@ fn private_key(pem: &Secret, algorithms: &[Algorithm]) -> Result<(EncodingKey, A
 }
 
 /// The key's thumbprint (RFC 7638), which is also its `kid` in the sandbox's JWKS.
-pub(super) fn key_id(key: &EncodingKey, algorithm: Algorithm) -> Result<String, String> {
+pub(super) fn key_id(key: &EncodingKey, algorithm: jsonwebtoken::Algorithm) -> Result<String, String> {
     let jwk =
         Jwk::from_encoding_key(key, algorithm).map_err(|error| format!("the signing key is of no use: {error}"))?;
     jwk.thumbprint(ThumbprintHash::SHA256).map_err(|error| error.to_string())

@@ -3,12 +3,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use reqwest::Url;
+use toml::de::DeValue;
 
 use super::reader::Section;
 use crate::credential::Secret;
-use crate::identity::KeySet;
+use crate::identity::{Accepted, Algorithm, ClaimPath, KeySet, RequiredBinding, RequiredClaim};
 
 /// One issuer of tokens.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct IssuerConfig {
     pub rules: IssuerRules,
     /// Where its keys come from.
     pub keys: KeySource,
+    /// How long keys that are fetched serve.
+    pub life: KeyLife,
     /// A private key (PEM) that `portcullis token` signs with: for sandbox, tests and break-glass.
     pub signing_key: Option<Secret>,
 }
@@ -36,10 +38,34 @@ pub struct IssuerRules {
     pub max_lifetime: Option<Duration>,
     /// How far clocks may differ.
     pub leeway: Duration,
+    /// Claims that every token must have.
+    pub required_claims: Vec<RequiredClaim>,
     /// The claim with the scopes; by default the first there of `scope`, `scp`, `permissions`, `roles`.
-    pub scope_claim: Option<String>,
+    pub scope_claim: Option<ClaimPath>,
     /// The claim with the team, if any.
-    pub team_claim: Option<String>,
+    pub team_claim: Option<ClaimPath>,
+    /// The claim that names the caller.
+    pub subject_claim: ClaimPath,
+    /// The claim with the caller's email address, if any.
+    pub email_claim: Option<ClaimPath>,
+    /// Which binding to its sender every token must have, if any.
+    pub required_binding: Option<RequiredBinding>,
+}
+
+/// How long keys that are fetched serve.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyLife {
+    /// How often they are fetched; a document that asks for it is fetched more often.
+    pub refresh: Duration,
+    /// How long the last good set serves while no newer one can be had.
+    pub max_age: Duration,
+}
+
+impl Default for KeyLife {
+    /// Every five minutes, and for a day.
+    fn default() -> Self {
+        Self { refresh: Duration::from_secs(300), max_age: Duration::from_secs(86_400) }
+    }
 }
 
 /// Where an issuer's keys come from.
@@ -76,7 +102,9 @@ fn issuer(section: &Section<'_>) -> Option<IssuerConfig> {
     let secret_given = section.has("secret");
     let algorithms = algorithms(section, secret_given);
     let keys = match (section.has("jwks_uri"), section.has("jwks_file"), secret_given) {
-        (false, false, true) => secret.map(KeySource::Secret),
+        (false, false, true) => secret
+            .and_then(|secret| long_enough(section, secret, algorithms.as_deref().unwrap_or_default()))
+            .map(KeySource::Secret),
         (false, true, false) => section
             .file("jwks_file")
             .and_then(|json| section.usable("jwks_file", KeySet::parse(&json).map_err(|error| error.to_string())))
@@ -96,18 +124,71 @@ fn issuer(section: &Section<'_>) -> Option<IssuerConfig> {
             None
         }
     };
+    let life = life(section);
     let signing_key = section.secret("signing_key");
     let rules = IssuerRules {
         max_lifetime: section.duration("max_lifetime"),
-        leeway: section.duration("leeway").unwrap_or(Duration::from_secs(30)),
-        scope_claim: section.text("scope_claim"),
-        team_claim: section.text("team_claim"),
+        leeway: leeway(section),
+        required_claims: required_claims(section),
+        scope_claim: claim(section, "scope_claim"),
+        team_claim: claim(section, "team_claim"),
+        subject_claim: claim(section, "subject_claim").or_else(|| "sub".parse().ok())?,
+        email_claim: claim(section, "email_claim"),
+        required_binding: section.parsed("require_binding", "\"certificate\", \"dpop\" or \"any\""),
         name: name?,
         issuer: issuer?,
         audience: audience?,
         algorithms: algorithms?,
     };
-    Some(IssuerConfig { rules, keys: keys?, signing_key })
+    Some(IssuerConfig { rules, keys: keys?, life: life?, signing_key })
+}
+
+/// Clocks that differ by more want mending, and dates near the end of time stay dates.
+const MAX_LEEWAY: Duration = Duration::from_secs(600);
+/// A set is not asked for more often, not even by tokens with unknown keys.
+const MIN_REFRESH: Duration = Duration::from_secs(10);
+
+fn leeway(section: &Section<'_>) -> Duration {
+    let leeway = section.duration("leeway").unwrap_or(Duration::from_secs(30));
+    if leeway > MAX_LEEWAY {
+        section.fault("leeway", "is above 10m", "set the clocks instead");
+    }
+    leeway
+}
+
+fn life(section: &Section<'_>) -> Option<KeyLife> {
+    let default = KeyLife::default();
+    let refresh = section.duration("refresh").unwrap_or(default.refresh);
+    let max_age = section.duration("max_age").unwrap_or(default.max_age.max(refresh));
+    if refresh < MIN_REFRESH {
+        section.fault("refresh", "is below 10s", "fetch less often");
+        return None;
+    }
+    if max_age < refresh {
+        section.fault("max_age", "is below refresh", "let keys serve until they are fetched again, and some");
+        return None;
+    }
+    Some(KeyLife { refresh, max_age })
+}
+
+fn claim(section: &Section<'_>, key: &'static str) -> Option<ClaimPath> {
+    section.parsed(key, "a claim's name, or a JSON pointer such as \"/realm_access/roles\"")
+}
+
+/// `{ tid = "...", groups = ["a", "b"], "/act/sub" = true }`
+fn required_claims(section: &Section<'_>) -> Vec<RequiredClaim> {
+    section.members("required_claims", "a text, a list of texts, or true", |name, value| {
+        let accepted = match value {
+            DeValue::Boolean(true) => Accepted::Present,
+            DeValue::String(text) => Accepted::OneOf(vec![text.to_string()]),
+            DeValue::Array(values) if !values.is_empty() => {
+                let texts = values.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+                Accepted::OneOf(texts.collect::<Option<_>>()?)
+            }
+            _ => return None,
+        };
+        Some(RequiredClaim { claim: name.parse().ok()?, accepted })
+    })
 }
 
 /// A shared secret verifies only HS algorithms and public keys never do: a token signed by HMAC with a public key as the
@@ -127,7 +208,7 @@ fn algorithms(section: &Section<'_>, secret_given: bool) -> Option<Vec<Algorithm
             );
             return None;
         };
-        if is_hmac(algorithm) != secret_given {
+        if algorithm.is_hmac() != secret_given {
             let mend =
                 if secret_given { "with a secret use HS256, HS384 or HS512" } else { "HS algorithms need a secret" };
             section.fault("algorithms", format!("{name} does not fit where the keys come from"), mend);
@@ -138,8 +219,19 @@ fn algorithms(section: &Section<'_>, secret_given: bool) -> Option<Vec<Algorithm
     Some(algorithms)
 }
 
-fn is_hmac(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+/// A shorter one could be found by trying (RFC 7518 section 3.2).
+fn long_enough(section: &Section<'_>, secret: Secret, algorithms: &[Algorithm]) -> Option<Secret> {
+    let length = secret.expose().len();
+    let weak = algorithms
+        .iter()
+        .find_map(|algorithm| Some((algorithm, algorithm.shortest_secret()?)).filter(|(_, least)| length < *least));
+    let Some((algorithm, least)) = weak else { return Some(secret) };
+    section.fault(
+        "secret",
+        format!("has {length} bytes, and {algorithm} asks for {least}"),
+        format!("make one of {least} random bytes or more"),
+    );
+    None
 }
 
 /// OpenID Connect Discovery 1.0 section 4.1: the issuer without its final slash, then the well-known path.

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
-pub use identity::{IssuerConfig, IssuerRules, KeySource};
+pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use store::{Layout, StoreConfig, StoreServer, StoreTls};

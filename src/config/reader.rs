@@ -110,6 +110,26 @@ impl<'d> Section<'d> {
         value
     }
 
+    /// Reads every member of the table `key`, whose names are the file's own choice; `what` says what a value must be.
+    pub fn members<T>(&self, key: &'static str, what: &str, read: impl Fn(&str, &DeValue<'_>) -> Option<T>) -> Vec<T> {
+        let Some((_, value)) = self.ask(key) else { return Vec::new() };
+        let Some(table) = value.as_table() else {
+            self.fault(key, "is not a table", format!("write it as [{}]", self.full(key)));
+            return Vec::new();
+        };
+        let mut members = Vec::new();
+        for (name, value) in table {
+            let read = read(name.get_ref(), value.get_ref());
+            if read.is_none() {
+                let path = format!("{}.{}", self.full(key), name.get_ref());
+                let mend = format!("it is a {} now", value.get_ref().type_str());
+                self.document.fault(Some(name.span().start), &path, format!("is not {what}"), mend);
+            }
+            members.extend(read);
+        }
+        members
+    }
+
     /// Reads every element of the array of tables `key`.
     pub fn tables<T>(&self, key: &'static str, mut read: impl FnMut(&Section<'_>) -> T) -> Vec<T> {
         let Some((_, value)) = self.ask(key) else { return Vec::new() };

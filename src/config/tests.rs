@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::identity::{Accepted, RequiredBinding, RequiredClaim};
 
 /// A folder with what a configuration may name.
 fn folder() -> tempfile::TempDir {
@@ -15,6 +16,8 @@ fn folder() -> tempfile::TempDir {
     std::fs::write(folder.path().join("other.key"), rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     folder
 }
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
 
 const GOOD: &str = r#"[listen]
 address = "127.0.0.1:8443"
@@ -61,6 +64,9 @@ fn defaults_are_the_documented_ones() {
     assert_eq!((config.listen.max_body, config.listen.max_upload), (32 << 20, 500 << 20));
     assert!(config.upstream.tls && config.upstream.private_only);
     assert_eq!(config.issuers[0].rules.leeway, std::time::Duration::from_secs(30));
+    assert_eq!(config.issuers[0].rules.subject_claim, "sub".parse().unwrap());
+    assert_eq!(config.issuers[0].rules.required_binding, None);
+    assert_eq!(config.issuers[0].life, KeyLife { refresh: 5 * MINUTE, max_age: 24 * 60 * MINUTE });
     let KeySource::Secret(secret) = &config.issuers[0].keys else { panic!("no secret") };
     assert_eq!(secret.expose(), b"a-secret-of-thirty-two-bytes-....");
 }
@@ -129,6 +135,50 @@ fn single_faults_name_their_mend() {
             "name = \"test\"\nmax_lifetime = 60",
             "issuer[0].max_lifetime: is not a duration such as \"30s\"",
         ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nalgorithms = [\"HS256\", \"HS512\"]",
+            "issuer[0].secret: has 33 bytes, and HS512 asks for 64; make one of 64 random bytes or more",
+        ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nleeway = \"11m\"",
+            "issuer[0].leeway: is above 10m; set the clocks instead",
+        ),
+        ("name = \"test\"", "name = \"test\"\nrefresh = \"9s\"", "issuer[0].refresh: is below 10s"),
+        ("name = \"test\"", "name = \"test\"\nmax_age = \"1m\"", "issuer[0].max_age: is below refresh"),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nscope_claim = \"/a~\"",
+            "issuer[0].scope_claim: is not a claim's name, or a",
+        ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nsubject_claim = \"\"",
+            "issuer[0].subject_claim: is not a claim's name, or a",
+        ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nrequire_binding = \"mtls\"",
+            "issuer[0].require_binding: is not \"certificate\", \"dpop\" or \"any\"",
+        ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nrequired_claims = { tid = 7 }",
+            "portcullis.toml:5: issuer[0].required_claims.tid: is not a text, a list of texts, or true; it is a integer now",
+        ),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nrequired_claims = { tid = false }",
+            "issuer[0].required_claims.tid: is not",
+        ),
+        ("name = \"test\"", "name = \"test\"\nrequired_claims = { tid = [] }", "issuer[0].required_claims.tid: is not"),
+        (
+            "name = \"test\"",
+            "name = \"test\"\nrequired_claims = { \"/~\" = true }",
+            "issuer[0].required_claims./~: is not",
+        ),
+        ("name = \"test\"", "name = \"test\"\nrequired_claims = \"tid\"", "issuer[0].required_claims: is not a table"),
         ("[\"10.0.0.1:443\"]", "[\"8.8.8.8:443\"]", "upstream.endpoints: 8.8.8.8:443 is public"),
         ("[\"10.0.0.1:443\"]", "[\"10.0.0.1\"]", "upstream.endpoints: is not a list of hosts with a port"),
         ("server_name = \"api.anthropic.com\"", "tls = false", "upstream.tls: is off for an endpoint beyond this host"),
@@ -235,6 +285,27 @@ fn a_section_that_asks_for_nothing_is_allowed() {
     assert!(parse(&format!("{GOOD}[cache]\n[privacy]\n")).is_ok());
     let told = faults(&format!("{GOOD}[cache]\nenabled = true\n"));
     assert!(told[0].contains("cache: is not enforced by this version"), "{told:?}");
+}
+
+#[test]
+fn an_issuer_says_which_claims_it_needs_and_where_they_stand() {
+    let keys = "name = \"test\"\nscope_claim = \"/realm_access/roles\"\nrequire_binding = \"dpop\"\nrefresh = \"1m\"\nmax_age = \"48h\"
+        required_claims = { tid = \"t-1\", \"/act/sub\" = true, groups = [\"a\", \"b\"] }";
+    let config = parse(&GOOD.replace("name = \"test\"", keys)).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let IssuerConfig { rules, life, .. } = &config.issuers[0];
+    assert_eq!(rules.scope_claim, Some("/realm_access/roles".parse().unwrap()));
+    assert_eq!(rules.required_binding, Some(RequiredBinding::Dpop));
+    assert_eq!(*life, KeyLife { refresh: MINUTE, max_age: 48 * 60 * MINUTE });
+    let required = |claim: &str, accepted| RequiredClaim { claim: claim.parse().unwrap(), accepted };
+    let one_of = |texts: &[&str]| Accepted::OneOf(texts.iter().map(|text| (*text).to_owned()).collect());
+    for expected in [
+        required("tid", one_of(&["t-1"])),
+        required("/act/sub", Accepted::Present),
+        required("groups", one_of(&["a", "b"])),
+    ] {
+        assert!(rules.required_claims.contains(&expected), "{expected:?}");
+    }
+    assert_eq!(rules.required_claims.len(), 3);
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Gateway {
             authority: request.uri.authority().map(Authority::as_str).or(host).unwrap_or_default(),
             path: request.uri.path(),
         };
-        self.binder.check(caller.confirmation(), None, &presented, SystemTime::now())
+        self.binder.check(caller.confirmation(), caller.required_binding(), &presented, SystemTime::now())
     }
 
     /// Reads what the request asks for, from its body where it has one.

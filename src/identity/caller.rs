@@ -1,6 +1,8 @@
 //! A caller whose token has been verified.
 
 use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// What a token says, after its signature, issuer, audience and times were checked. Only
@@ -16,6 +18,7 @@ pub struct VerifiedToken {
     pub(super) issued: Option<SystemTime>,
     pub(super) email: Option<String>,
     pub(super) confirmation: Confirmation,
+    pub(super) required_binding: Option<RequiredBinding>,
 }
 
 /// What a token's `cnf` claim binds it to (RFC 7800); default: to nobody.
@@ -27,16 +30,45 @@ pub struct Confirmation {
     pub dpop_key: Option<[u8; 32]>,
 }
 
-/// Who calls: a verified token and the address that it came from.
+/// Which binding every token of an issuer must have (`require_binding`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequiredBinding {
+    /// To a client certificate (RFC 8705).
+    Certificate,
+    /// To a DPoP key (RFC 9449).
+    Dpop,
+    /// To either.
+    Any,
+}
+
+/// Not the name of a binding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither certificate, dpop nor any")]
+pub struct UnknownBinding;
+
+impl FromStr for RequiredBinding {
+    type Err = UnknownBinding;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBinding> {
+        match name {
+            "certificate" => Ok(Self::Certificate),
+            "dpop" => Ok(Self::Dpop),
+            "any" => Ok(Self::Any),
+            _ => Err(UnknownBinding),
+        }
+    }
+}
+
+/// Who calls: a verified token and the address that it came from. Cheap to make: the token is shared with the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    token: VerifiedToken,
+    token: Arc<VerifiedToken>,
     address: IpAddr,
 }
 
 impl Caller {
     /// Binds a verified token to where it came from.
-    pub fn new(token: VerifiedToken, address: IpAddr) -> Self {
+    pub fn new(token: Arc<VerifiedToken>, address: IpAddr) -> Self {
         Self { token, address }
     }
 
@@ -53,8 +85,9 @@ impl Caller {
             issued: None,
             email: None,
             confirmation: Confirmation::default(),
+            required_binding: None,
         };
-        Self::new(token, address)
+        Self::new(Arc::new(token), address)
     }
 
     /// The issuer's configured name.
@@ -62,7 +95,7 @@ impl Caller {
         &self.token.issuer
     }
 
-    /// The `sub` claim.
+    /// The issuer's `subject_claim`, by default `sub`.
     pub fn subject(&self) -> &str {
         &self.token.subject
     }
@@ -90,6 +123,11 @@ impl Caller {
     /// What the token is bound to.
     pub fn confirmation(&self) -> &Confirmation {
         &self.token.confirmation
+    }
+
+    /// The binding that the token's issuer demands.
+    pub fn required_binding(&self) -> Option<RequiredBinding> {
+        self.token.required_binding
     }
 
     /// When the token was issued (`iat`).

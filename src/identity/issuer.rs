@@ -1,21 +1,32 @@
 //! The issuers whose tokens are believed, and the verification of a token against them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwapOption;
-use jsonwebtoken::{DecodingKey, Header, Validation};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use reqwest::Url;
+use serde_json::{Map, Value};
 
 use super::bearer::Bearer;
+use super::cache::{CacheBounds, Refused, TokenCache, TokenHash, Verified};
 use super::caller::VerifiedToken;
-use super::fetch::KeyFetcher;
-use super::keys::KeySet;
-use super::token::{self, Claims, Unverified};
-use crate::config::{IssuerConfig, IssuerRules, KeySource};
+use super::fetch::{KeyFetcher, Source};
+use super::fetched::FetchedKeys;
+use super::header::Header;
+use super::json;
+use super::keys::{Key, KeySet, SharedKey};
+use super::saved::SavedKeys;
+use super::token::{self, Checked, Claims, Unverified};
+use crate::config::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 use crate::denial::{Denial, TokenFault};
 
-/// All issuers. Verification takes no lock and does no I/O; keys that are fetched are replaced as a whole.
-pub struct Issuers(Vec<Issuer>);
+/// All issuers. Verification does no I/O and waits for nobody; keys that are fetched are replaced as a whole.
+pub struct Issuers {
+    issuers: Vec<Issuer>,
+    cache: TokenCache,
+}
 
 struct Issuer {
     rules: IssuerRules,
@@ -23,116 +34,261 @@ struct Issuer {
 }
 
 enum Keys {
-    Shared(DecodingKey),
+    Shared(SharedKey),
     Fixed(KeySet),
     Fetched(Arc<FetchedKeys>),
 }
 
-/// The last good key set of an issuer, and a bell for when a token names a key that is not in it.
-#[derive(Default)]
-pub(super) struct FetchedKeys {
-    pub(super) set: ArcSwapOption<KeySet>,
-    pub(super) wanted: tokio::sync::Notify,
+/// How an issuer's keys are doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySetStatus<'a> {
+    /// The issuer's configured name.
+    pub issuer: &'a str,
+    /// How many keys there are that can verify; a shared secret is one.
+    pub keys: usize,
+    /// Since when the set was last fetched; `None` where nothing is fetched or nothing has come yet.
+    pub age: Option<Duration>,
+    /// Fetches that failed since the start.
+    pub fetch_failures: u64,
+}
+
+/// A token part by part (RFC 7515 section 3.1).
+struct Parts<'t> {
+    /// What the signature is over: header, dot, claims.
+    signed: &'t str,
+    header: &'t str,
+    claims: &'t str,
+    signature: &'t str,
 }
 
 impl Issuers {
-    /// Makes the issuers, and a fetcher for each whose keys are fetched; no token of those verifies before the first
-    /// fetch.
-    pub fn new(configs: Vec<IssuerConfig>) -> (Self, Vec<KeyFetcher>) {
+    /// Makes the issuers, and a fetcher for each whose keys are fetched.
+    ///
+    /// `folder` is where fetched keys are kept between starts; it is made if it is missing. No token of a fetched issuer
+    /// verifies before its first fetch, unless its keys are found there.
+    pub fn new(configs: Vec<IssuerConfig>, folder: Option<PathBuf>, bounds: CacheBounds) -> (Self, Vec<KeyFetcher>) {
+        let folder = folder.filter(|folder| match std::fs::create_dir_all(folder) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "issuers' keys cannot be kept on disk");
+                false
+            }
+        });
         let mut fetchers = Vec::new();
         let mut issuers = Vec::new();
-        for IssuerConfig { rules, keys, signing_key: _ } in configs {
-            let mut fetched = |url, discover| {
-                let keys = Arc::<FetchedKeys>::default();
-                fetchers.push(KeyFetcher::new(&rules, url, discover, Arc::clone(&keys)));
+        for IssuerConfig { rules, keys, life, signing_key: _ } in configs {
+            let mut fetched = |url: Url, discover| {
+                let saved = folder.as_deref().map(|folder| SavedKeys::new(folder, &rules.issuer, &url));
+                let keys = Arc::new(kept(&rules, life, saved.as_ref()));
+                let source = Source { url, discover };
+                fetchers.push(KeyFetcher::new(&rules, source, life.refresh, Arc::clone(&keys), saved));
                 Keys::Fetched(keys)
             };
             let keys = match keys {
-                KeySource::Secret(secret) => Keys::Shared(DecodingKey::from_secret(secret.expose())),
+                KeySource::Secret(secret) => Keys::Shared(SharedKey::new(&secret)),
                 KeySource::File(set) => Keys::Fixed(set),
                 KeySource::Uri(url) => fetched(url, false),
                 KeySource::Discovery(url) => fetched(url, true),
             };
             issuers.push(Issuer { rules, keys });
         }
-        (Self(issuers), fetchers)
+        (Self { issuers, cache: TokenCache::new(bounds) }, fetchers)
     }
 
-    /// Whether every issuer has keys.
+    /// Whether tokens can be verified: some issuer has keys, and every other one has them or was asked for them once. An
+    /// identity provider that is down keeps none of the others waiting.
     pub fn are_ready(&self) -> bool {
-        self.0.iter().all(|issuer| match &issuer.keys {
+        let settled = |issuer: &Issuer| match &issuer.keys {
             Keys::Shared(_) | Keys::Fixed(_) => true,
-            Keys::Fetched(keys) => keys.set.load().is_some(),
+            Keys::Fetched(keys) => keys.are_settled(),
+        };
+        let has_keys = |issuer: &Issuer| match &issuer.keys {
+            Keys::Shared(_) | Keys::Fixed(_) => true,
+            Keys::Fetched(keys) => keys.has_any(),
+        };
+        self.issuers.iter().all(settled) && self.issuers.iter().any(has_keys)
+    }
+
+    /// How each issuer's keys are doing at `now`.
+    pub fn key_sets(&self, now: SystemTime) -> impl Iterator<Item = KeySetStatus<'_>> {
+        self.issuers.iter().map(move |issuer| {
+            let (keys, age, fetch_failures) = match &issuer.keys {
+                Keys::Shared(_) => (1, None, 0),
+                Keys::Fixed(set) => (set.len(), None, 0),
+                Keys::Fetched(keys) => {
+                    let (count, age) = keys.size_and_age(now);
+                    (count, age, keys.failures())
+                }
+            };
+            KeySetStatus { issuer: &issuer.rules.name, keys, age, fetch_failures }
         })
     }
 
     /// Verifies `token` as of `now`. Holds only if all of these do:
     ///
     /// 1. its `iss` is a configured issuer's, to the letter;
-    /// 2. its `alg` is among that issuer's algorithms, and its header brings no key and no critical extension;
+    /// 2. its `alg` is among that issuer's algorithms, and its header brings no key, no extension and no foreign type;
     /// 3. a key of that issuer, fit for that algorithm, verifies the signature;
-    /// 4. `aud`, `exp`, `nbf`, `iat` and the lifetime are within that issuer's rules.
+    /// 4. `aud`, `exp`, `nbf`, `iat`, the lifetime and the required claims are within that issuer's rules.
+    ///
+    /// What was decided on the same token before is remembered: that it verified until it expires or its key leaves the
+    /// issuer's set, that it was refused for ten seconds or until that set changes. Whether the token was revoked, and
+    /// whether its sender may use it, is asked elsewhere and every time.
     ///
     /// # Errors
     /// The first of these that does not hold (RFC 7519 section 7.2, RFC 8725).
-    pub fn verify(&self, token: Bearer<'_>, now: SystemTime) -> Result<VerifiedToken, Denial> {
-        let invalid = |fault| Denial::TokenInvalid(fault);
-        let text = token.expose();
-        let header = jsonwebtoken::decode_header(text).map_err(|_| invalid(TokenFault::Malformed))?;
-        let unverified: Unverified =
-            jsonwebtoken::dangerous::insecure_decode_claims(text).map_err(|_| invalid(TokenFault::Malformed))?;
-        let issuer = self.0.iter().find(|issuer| issuer.rules.issuer == unverified.iss).ok_or(Denial::IssuerUnknown)?;
-        if !issuer.rules.algorithms.contains(&header.alg) {
+    pub fn verify(&self, token: Bearer<'_>, now: SystemTime) -> Result<Arc<VerifiedToken>, Denial> {
+        let hash = self.cache.hash(token.expose());
+        if let Some(known) = self.cache.verified(&hash) {
+            if self.is_in_force(&known, now) {
+                return if now < known.until { Ok(Arc::clone(&known.token)) } else { Err(Denial::TokenExpired) };
+            }
+            self.cache.forget(&hash);
+        }
+        if let Some(refused) = self.cache.refused(&hash, now)
+            && self.issuers.get(refused.issuer).is_some_and(|issuer| issuer.generation() == refused.generation)
+        {
+            return Err(refused.denial);
+        }
+        self.verify_unknown(hash, token.expose(), now)
+    }
+
+    /// What a token with `claims` would be, had an issuer signed it. No signature stands behind the result: this is for
+    /// `portcullis explain --claims`, which decides nothing, and for nothing else.
+    ///
+    /// # Errors
+    /// As [`Issuers::verify`], but for header, key and signature.
+    pub fn suppose(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Arc<VerifiedToken>, Denial> {
+        let iss = claims.get("iss").and_then(Value::as_str).ok_or(Denial::TokenInvalid(TokenFault::Malformed))?;
+        let (_, issuer) = self.issuer(iss).ok_or(Denial::IssuerUnknown)?;
+        token::check(&issuer.rules, claims, now).map(|checked| Arc::new(checked.token))
+    }
+
+    /// How many tokens are remembered as verified and as refused.
+    #[cfg(test)]
+    pub(super) fn cached_tokens(&self) -> (u64, u64) {
+        self.cache.counts()
+    }
+
+    fn issuer(&self, iss: &str) -> Option<(usize, &Issuer)> {
+        self.issuers.iter().enumerate().find(|(_, issuer)| issuer.rules.issuer == iss)
+    }
+
+    /// Whether a token that was verified before still counts as verified, if it has not expired.
+    fn is_in_force(&self, known: &Verified, now: SystemTime) -> bool {
+        known.from <= now
+            && !known.key.as_ref().is_some_and(|key| key.is_retired())
+            && self.issuers.get(known.issuer).is_some_and(|issuer| match &issuer.keys {
+                Keys::Shared(_) | Keys::Fixed(_) => true,
+                Keys::Fetched(keys) => keys.serve_at(now),
+            })
+    }
+
+    /// Verifies a token that nothing is known of, and remembers the outcome.
+    fn verify_unknown(&self, hash: TokenHash, text: &str, now: SystemTime) -> Result<Arc<VerifiedToken>, Denial> {
+        let invalid = Denial::TokenInvalid;
+        let parts = Parts::of(text).ok_or(invalid(TokenFault::Malformed))?;
+        let header = Header::parse(parts.header).map_err(invalid)?;
+        let json = BASE64_URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| invalid(TokenFault::Malformed))?;
+        let unverified: Unverified = serde_json::from_slice(&json).map_err(|_| invalid(TokenFault::Malformed))?;
+        let (index, issuer) = self.issuer(&unverified.iss).ok_or(Denial::IssuerUnknown)?;
+        if !issuer.rules.algorithms.contains(&header.algorithm) {
             return Err(invalid(TokenFault::Algorithm));
         }
-        if brings_its_own(&header) {
-            return Err(invalid(TokenFault::Header));
+        // What is refused up to here is refused for less than remembering it would cost.
+        let generation = issuer.generation();
+        match issuer.verify(&parts, &header, &json, now) {
+            Ok((Checked { token, from, until }, key)) => {
+                let token = Arc::new(token);
+                let verified = Verified { token: Arc::clone(&token), issuer: index, key, from, until };
+                self.cache.keep(hash, verified);
+                Ok(token)
+            }
+            Err(denial) => {
+                if is_final(&denial) {
+                    let refused = Refused { denial: denial.clone(), issuer: index, generation, at: now };
+                    self.cache.keep_refused(hash, refused);
+                }
+                Err(denial)
+            }
         }
-        let claims = issuer.signed_claims(text, &header)?;
-        token::verified(&issuer.rules, &claims, now)
+    }
+}
+
+/// The keys of an issuer that were kept on disk, if they are there and not too old.
+fn kept(rules: &IssuerRules, life: KeyLife, saved: Option<&SavedKeys>) -> FetchedKeys {
+    let keys = FetchedKeys::new(life.max_age);
+    let now = SystemTime::now();
+    if let Some((set, fetched)) = saved.and_then(|saved| saved.load(now)) {
+        tracing::info!(issuer = rules.name, keys = set.len(), "took the issuer's keys from disk");
+        keys.put(set, fetched);
+        keys.drop_if_old(now);
+    }
+    keys
+}
+
+/// Whether the same token would be refused again in a moment, with the same keys.
+fn is_final(denial: &Denial) -> bool {
+    matches!(denial, Denial::TokenInvalid(_) | Denial::TokenExpired | Denial::TokenLifetime)
+}
+
+impl<'t> Parts<'t> {
+    fn of(text: &'t str) -> Option<Self> {
+        let (signed, signature) = text.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        (!claims.contains('.')).then_some(Self { signed, header, claims, signature })
     }
 }
 
 impl Issuer {
-    fn signed_claims(&self, text: &str, header: &Header) -> Result<Claims, Denial> {
-        let loaded; // keeps a fetched set alive while its key is in use
-        let key = match &self.keys {
-            Keys::Shared(key) => Some(key),
-            Keys::Fixed(set) => set.find(header),
-            Keys::Fetched(keys) => {
-                loaded = keys
-                    .set
-                    .load_full()
-                    .ok_or_else(|| Denial::IssuerUnavailable { issuer: self.rules.name.clone() })?;
-                let key = loaded.find(header);
-                if key.is_none() {
-                    keys.wanted.notify_one();
-                }
-                key
-            }
-        };
-        let key = key.ok_or(Denial::TokenInvalid(TokenFault::Key))?;
-        let mut validation = Validation::new(header.alg);
-        // Claims are checked by `token::verified`, with a clock that is passed in.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        validation.required_spec_claims.clear();
-        match jsonwebtoken::decode::<Claims>(text, key, &validation) {
-            Ok(data) => Ok(data.claims),
-            Err(error) => Err(Denial::TokenInvalid(match error.kind() {
-                jsonwebtoken::errors::ErrorKind::InvalidSignature => TokenFault::Signature,
-                _ => TokenFault::Malformed,
-            })),
+    /// Changes with the keys.
+    fn generation(&self) -> u64 {
+        match &self.keys {
+            Keys::Shared(_) | Keys::Fixed(_) => 0,
+            Keys::Fetched(keys) => keys.generation(),
         }
+    }
+
+    /// Signature first, then the claims in `json`; the public key that verified, if it was one.
+    fn verify(
+        &self,
+        parts: &Parts<'_>,
+        header: &Header,
+        json: &[u8],
+        now: SystemTime,
+    ) -> Result<(Checked, Option<Arc<Key>>), Denial> {
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(parts.signature);
+        let signature = signature.map_err(|_| Denial::TokenInvalid(TokenFault::Malformed))?;
+        let message = parts.signed.as_bytes();
+        let key = match &self.keys {
+            Keys::Shared(secret) => {
+                let verifies = secret.verifies(header.algorithm, message, &signature);
+                if verifies { Ok(None) } else { Err(Denial::TokenInvalid(TokenFault::Signature)) }
+            }
+            Keys::Fixed(set) => signed_by(set, header, message, &signature).map(Some),
+            Keys::Fetched(keys) => {
+                let dated =
+                    keys.at(now).ok_or_else(|| Denial::IssuerUnavailable { issuer: self.rules.name.clone() })?;
+                let key = signed_by(&dated.keys, header, message, &signature);
+                if matches!(key, Err(Denial::TokenInvalid(TokenFault::Key))) {
+                    keys.miss(header.key_id.as_deref(), now);
+                }
+                key.map(Some)
+            }
+        }?;
+        let claims: Claims = json::object(json).ok_or(Denial::TokenInvalid(TokenFault::Malformed))?;
+        token::check(&self.rules, &claims, now).map(|checked| (checked, key))
     }
 }
 
-/// A key that the token itself brings proves nothing, and an extension that must be understood is not (RFC 7515
-/// sections 4.1.2 to 4.1.6 and 4.1.11).
-fn brings_its_own(header: &Header) -> bool {
-    header.jku.is_some()
-        || header.jwk.is_some()
-        || header.x5u.is_some()
-        || header.x5c.is_some()
-        || header.crit.is_some()
+/// The key of `set` that made `signature`.
+fn signed_by(set: &KeySet, header: &Header, message: &[u8], signature: &[u8]) -> Result<Arc<Key>, Denial> {
+    let mut fault = TokenFault::Key;
+    for key in set.fitting(header.algorithm, header.key_id.as_deref()) {
+        if key.verifies(header.algorithm, message, signature) {
+            return Ok(Arc::clone(key));
+        }
+        fault = TokenFault::Signature;
+    }
+    Err(Denial::TokenInvalid(fault))
 }

@@ -88,7 +88,7 @@ async fn an_upstream_by_name_is_resolved_and_one_that_does_not_resolve_gets_502(
 #[tokio::test]
 async fn a_shared_secret_is_enough_for_an_issuer() {
     let sandbox = Sandbox::shared();
-    std::fs::write(sandbox.folder.path().join("hs256.secret"), "a-secret-of-thirty-two-bytes-....").unwrap();
+    std::fs::write(sandbox.folder.path().join("hs256.secret"), "a-secret-of-64-bytes-or-more".repeat(3)).unwrap();
     let upstream = sandbox.ready.upstream_url.replace("https://", "");
     let proxy = Proxy::start("secret", |text| {
         let kept = text.lines().filter(|line| !line.starts_with("jwks_uri") && !line.starts_with("signing_key"));

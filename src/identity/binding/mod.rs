@@ -14,19 +14,8 @@ use sha2::{Digest, Sha256};
 pub use origin::Origin;
 
 use super::bearer::Scheme;
-use super::caller::Confirmation;
+use super::caller::{Confirmation, RequiredBinding};
 use crate::denial::{BindingFault, Denial};
-
-/// The binding that an issuer demands of its tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequiredBinding {
-    /// To a client certificate.
-    Certificate,
-    /// To a DPoP key.
-    Dpop,
-    /// To either.
-    Any,
-}
 
 /// What a request shows for the binding of its token.
 #[derive(Clone, Copy)]
