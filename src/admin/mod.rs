@@ -1,6 +1,7 @@
 //! What ops ask the running proxy: metrics and health, on an address of their own.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use http::{Method, Response, StatusCode, header};
@@ -81,6 +82,15 @@ impl Admin {
         self.metrics
             .revocations
             .set(gauge(self.revocations.entries(Source::File) + self.revocations.entries(Source::Store)));
+        for set in self.readiness.issuers.key_sets(SystemTime::now()) {
+            let labels = &[set.issuer];
+            self.metrics.jwks_keys.with_label_values(labels).set(gauge(set.keys));
+            let failures = i64::try_from(set.fetch_failures).unwrap_or(i64::MAX);
+            self.metrics.jwks_fetch_failures.with_label_values(labels).set(failures);
+            if let Some(age) = set.age {
+                self.metrics.jwks_age.with_label_values(labels).set(age.as_secs_f64());
+            }
+        }
         if let Some(file) = &self.revocation_file {
             self.metrics.revocation_faulty.set(i64::from(file.is_faulty()));
             self.metrics.revocation_age.set(file.age().as_secs_f64());

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use super::unknown_names::UnknownNames;
@@ -36,6 +36,12 @@ pub struct Metrics {
     pub revocation_faulty: IntGauge,
     /// Seconds since the list in force was known to be what the file says.
     pub revocation_age: Gauge,
+    /// Keys of an issuer that can verify.
+    pub jwks_keys: IntGaugeVec,
+    /// Seconds since an issuer's keys were fetched.
+    pub jwks_age: GaugeVec,
+    /// Fetches of an issuer's keys that failed.
+    pub jwks_fetch_failures: IntGaugeVec,
     upstream_retries: IntCounter,
     unknown_names: UnknownNames,
 }
@@ -67,6 +73,11 @@ impl Metrics {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
         };
         let float_gauge = |name: &str, help: &str| {
             let gauge = Gauge::new(name, help)?;
@@ -121,6 +132,18 @@ impl Metrics {
             revocation_age: float_gauge(
                 "portcullis_revocation_age_seconds",
                 "Time since the list in force was known to be what the file says",
+            )?,
+            jwks_keys: gauges("portcullis_jwks_keys", "Keys of an issuer that can verify", &["issuer"])?,
+            jwks_age: {
+                let help = "Time since an issuer's keys were fetched";
+                let gauges = GaugeVec::new(Opts::new("portcullis_jwks_age_seconds", help), &["issuer"])?;
+                registry.register(Box::new(gauges.clone()))?;
+                gauges
+            },
+            jwks_fetch_failures: gauges(
+                "portcullis_jwks_fetch_failures_total",
+                "Fetches of an issuer's keys that failed",
+                &["issuer"],
             )?,
             upstream_retries: counter(
                 "portcullis_upstream_retries_total",

@@ -7,6 +7,7 @@ mod client_faults;
 mod commands;
 mod configuration;
 mod harness;
+mod identity;
 mod proxy_protocol;
 mod refusals;
 mod revocation;
