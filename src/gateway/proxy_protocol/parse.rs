@@ -1,4 +1,4 @@
-//! The header of the PROXY protocol, versions 1 and 2, as HAProxy's specification of 2020-03-05 has it
+//! The header of the PROXY protocol, versions 1 and 2, as its specification of 2020-03-05 has it
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

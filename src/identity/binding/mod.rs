@@ -4,9 +4,12 @@
 mod dpop;
 mod origin;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
+use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
@@ -65,6 +68,7 @@ impl<'r> Presence<'r> {
 pub struct Binder {
     origins: Vec<Origin>,
     seen: Cache<[u8; 32], ()>,
+    forgotten: Arc<AtomicU64>,
 }
 
 /// How far a proof's `iat` may be from now, either way (RFC 9449 section 11.1: an acceptable window, on the order of
@@ -80,11 +84,13 @@ impl Binder {
     /// A binder for requests to these origins; when there is none, a proof must be for the origin that its own request
     /// names. Behind a balancer that ends TLS, only configured origins can match what the client saw.
     pub fn new(origins: Vec<Origin>) -> Self {
-        // A proof may be dated up to one window ahead, and is good until one window after its date.
-        let lifetime = 2 * WINDOW + Duration::from_secs(1);
-        let policy = EvictionPolicy::lru();
-        let seen = Cache::builder().max_capacity(MAX_SEEN).time_to_live(lifetime).eviction_policy(policy).build();
-        Self { origins, seen }
+        let forgotten = Arc::default();
+        Self { origins, seen: proofs_seen(MAX_SEEN, Arc::clone(&forgotten)), forgotten }
+    }
+
+    /// How many proofs were forgotten before their time because there were too many; for a metric that should stay at 0.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Checks what a token is bound to against what its request shows. Holds only if all of these do:
@@ -155,6 +161,19 @@ impl Binder {
         let name = Sha256::new().chain_update(key).chain_update(&claims.id).finalize();
         if self.seen.entry(name.into()).or_insert(()).is_fresh() { Ok(()) } else { Err(BindingFault::ProofReplayed) }
     }
+}
+
+/// The names of at most `max` proofs, for as long as one is good. What does not fit is counted in `forgotten`.
+fn proofs_seen(max: u64, forgotten: Arc<AtomicU64>) -> Cache<[u8; 32], ()> {
+    // A proof may be dated up to one window ahead, and is good until one window after its date.
+    let lifetime = 2 * WINDOW + Duration::from_secs(1);
+    let count = move |_, (), cause| {
+        if cause == RemovalCause::Size {
+            forgotten.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let builder = Cache::builder().max_capacity(max).time_to_live(lifetime);
+    builder.eviction_policy(EvictionPolicy::lru()).eviction_listener(count).build()
 }
 
 #[cfg(test)]

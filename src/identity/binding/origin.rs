@@ -1,5 +1,6 @@
 //! Where a request was sent, as the client wrote it, and whether a proof is for that place.
 
+use std::fmt::Write;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -52,14 +53,15 @@ fn decoded(path: &str) -> String {
     let mut parts = path.split('%');
     let mut normal = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let encoded = part.get(..2).and_then(|digits| Some((u8::from_str_radix(digits, 16).ok()?, part.get(2..)?)));
+        let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let encoded = digits.and_then(|digits| Some((u8::from_str_radix(digits, 16).ok()?, part.get(2..)?)));
         match encoded {
             Some((byte, rest)) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
                 normal.push(char::from(byte));
                 normal.push_str(rest);
             }
             Some((byte, rest)) => {
-                normal.push_str(&format!("%{byte:02X}{rest}"));
+                let _ = write!(normal, "%{byte:02X}{rest}"); // a String takes everything
             }
             None => {
                 normal.push('%');
@@ -111,6 +113,7 @@ mod tests {
             "https://gateway.example/v1/Messages",
             "https://gateway.example/v1%2Fmessages",
             "https://gateway.example//v1/messages",
+            "https://gateway.example/v1/%+6dessages",
         ] {
             assert!(!gateway.holds(uri, "/v1/messages"), "{uri}");
         }
@@ -134,7 +137,7 @@ mod tests {
             origin("https://gateway.example").holds(&uri, &path);
             Origin::of_request("https", &authority);
             let once = decoded(&path);
-            prop_assert!(!once.contains("%zz") || path.contains("%zz"));
+            prop_assert!(once.len() <= path.len(), "{} to {}", path, once);
         }
     }
 }

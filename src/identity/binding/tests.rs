@@ -119,6 +119,8 @@ fn refused(fault: BindingFault) -> Result<(), Denial> {
 
 #[test]
 fn a_token_is_good_with_what_it_is_bound_to_and_with_nothing_else() {
+    use BindingFault::{Certificate, ProofMissing, Unbound};
+    use RequiredBinding as Required;
     let client = Client::new(Algorithm::ES256);
     let proof = client.proof(&claims("1"));
     let proof = || Presence::Once(proof.as_bytes());
@@ -129,8 +131,6 @@ fn a_token_is_good_with_what_it_is_bound_to_and_with_nothing_else() {
     let bearer = |proof| Presented { scheme: Scheme::Bearer, ..request(proof) };
     let with = |shown, proof| Presented { certificate: Some(shown), ..bearer(proof) };
     let none = Presence::Absent;
-    use BindingFault::{Certificate, ProofMissing, Unbound};
-    use RequiredBinding as Required;
     for (confirmation, required, presented, expected) in [
         (&unbound, None, bearer(none), Ok(())),
         (&unbound, None, bearer(proof()), Ok(())),
@@ -315,6 +315,33 @@ fn a_proof_is_good_once() {
     assert_eq!(check(&client, &client.proof(&claims("1"))), refused(BindingFault::ProofReplayed));
     assert_eq!(check(&client, &client.proof(&claims("2"))), Ok(()));
     assert_eq!(check(&other, &other.proof(&claims("1"))), Ok(()));
+}
+
+#[test]
+fn no_proof_is_forgotten_below_the_bound() {
+    let binder = binder();
+    let seen = &binder.seen;
+    let name = |at: u64| <[u8; 32]>::from(Sha256::digest(at.to_be_bytes()));
+    for at in 0..MAX_SEEN {
+        assert!(seen.entry(name(at)).or_insert(()).is_fresh());
+    }
+    seen.run_pending_tasks();
+    for at in 0..MAX_SEEN {
+        assert!(!seen.entry(name(at)).or_insert(()).is_fresh(), "{at} is forgotten");
+    }
+    assert_eq!(binder.forgotten(), 0);
+}
+
+#[test]
+fn above_the_bound_the_oldest_proofs_are_forgotten_and_counted() {
+    let forgotten = Arc::default();
+    let seen = proofs_seen(10, Arc::clone(&forgotten));
+    for at in 0..15 {
+        seen.insert([at; 32], ());
+        seen.run_pending_tasks();
+    }
+    assert_eq!(forgotten.load(Ordering::Relaxed), 5);
+    assert!((0..5).all(|at| !seen.contains_key(&[at; 32])) && (5..15).all(|at| seen.contains_key(&[at; 32])));
 }
 
 #[test]

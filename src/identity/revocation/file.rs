@@ -154,8 +154,11 @@ impl FileFollower {
             });
             match looked.await {
                 Ok(follower) => self = follower,
+                // It cannot be had back: the age in the status tells from here on. At a stop the look is only called off.
                 Err(error) => {
-                    tracing::error!(%error, "revocations are followed no longer");
+                    if error.is_panic() {
+                        tracing::error!(%error, "revocations are followed no longer");
+                    }
                     return;
                 }
             }
