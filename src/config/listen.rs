@@ -21,7 +21,7 @@ pub struct ListenConfig {
     pub address: SocketAddr,
     /// The certificate that clients see; `None` is plain text, on loopback only.
     pub certificate: Option<Arc<CertifiedKey>>,
-    /// Demands a client certificate when set.
+    /// Asks for a client certificate when set, and demands one unless it is optional.
     pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// Worker threads.
     pub workers: usize,
@@ -57,6 +57,9 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
         );
     }
     let client_verifier = section.file("client_ca").and_then(|ca| client_verifier(section, &ca));
+    if section.has("client_certificate_optional") && !section.has("client_ca") {
+        section.fault("client_certificate_optional", "has no client_ca", "add client_ca, or take it out");
+    }
     if client_verifier.is_some() && !has_tls {
         section.fault("client_ca", "needs tls", "add tls = { certificate = \"...\", key = \"...\" }");
     }
@@ -121,6 +124,10 @@ fn client_verifier(section: &Section<'_>, ca: &[u8]) -> Option<Arc<dyn ClientCer
         section.usable("client_ca", roots.add(certificate).map_err(|error| error.to_string()))?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    if section.flag("client_certificate_optional").unwrap_or(false) {
+        verifier = verifier.allow_unauthenticated();
+    }
+    let verifier = verifier.build();
     section.usable("client_ca", verifier.map_err(|error| error.to_string()))
 }

@@ -28,6 +28,7 @@ fn every_shipped_configuration_loads() {
     ] {
         std::fs::copy(made(source), folder.path().join(name)).unwrap();
     }
+    std::fs::write(folder.path().join("revoked.json"), "{}").unwrap();
     let mut files = 0;
     for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")).unwrap() {
         let file = entry.unwrap().path();

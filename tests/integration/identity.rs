@@ -168,7 +168,8 @@ async fn a_token_bound_to_a_dpop_key_needs_a_fresh_proof() {
 async fn a_token_bound_to_a_client_certificate_is_good_on_its_connection_only() {
     let sandbox = Sandbox::shared();
     let folder = sandbox.folder.path();
-    let tls = "tls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"ca.crt\"\n[admin]";
+    let tls = "tls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"ca.crt\"\n\
+               client_certificate_optional = true\n[admin]";
     let proxy = Proxy::start("bound", |text| text.replace("[admin]", tls));
     proxy.until_ready().await;
     let url = proxy.base_url.replace("http://", "https://");
@@ -183,8 +184,14 @@ async fn a_token_bound_to_a_client_certificate_is_good_on_its_connection_only() 
     let own = sandbox.sign(&claims);
     claims["cnf"] = json!({ "x5t#S256": BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(b"another certificate")) });
     let anothers = sandbox.sign(&claims);
-    let http = trusting(&sandbox.ready.ca_file).identity(identity("client")).build().unwrap();
-    for (token, status) in [(own, 200), (anothers, 401)] {
+    let plain = trusting(&sandbox.ready.ca_file).build().unwrap();
+    let with_certificate = trusting(&sandbox.ready.ca_file).identity(identity("client")).build().unwrap();
+    for (http, token, status) in [
+        (&with_certificate, &own, 200),
+        (&with_certificate, &anothers, 401),
+        (&plain, &own, 401),
+        (&plain, &proxy.token, 200),
+    ] {
         let call = http.request(Method::POST, format!("{url}/v1/messages")).bearer_auth(token);
         let answer =
             call.header("anthropic-version", "2023-06-01").body(message(HAIKU).to_string()).send().await.unwrap();
