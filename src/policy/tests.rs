@@ -457,10 +457,10 @@ fn every_step_of_a_decision_can_be_seen() {
     });
     assert_eq!(decided.unwrap().rule(), "claude:opus-long");
     let expected = [
+        "contractor spares: it is for others",
         "claude:haiku is silent: it is for others",
         "claude:files is silent: it is for others",
         "judging claude-opus-5",
-        "contractor spares: it is for others",
         "claude:opus refuses: max_tokens_forbidden",
         "claude:opus-long allows",
     ];
