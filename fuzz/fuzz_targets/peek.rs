@@ -1,4 +1,4 @@
-//! Whatever is accepted names the model that a plain JSON parser reads, and nothing panics.
+//! Whatever is accepted is what a plain JSON parser reads, a batch of one is its item, and nothing panics.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -12,8 +12,13 @@ fuzz_target!(|body: &[u8]| {
     if let Ok(found) = peek(body, Shape::Message)
         && let Ok(plain) = serde_json::from_slice::<Value>(body)
     {
-        let model = plain["model"].as_str();
-        assert!(model.is_none_or(|model| found.models().any(|judged| judged.as_str() == model)));
+        assert_eq!(found.models().next().map(|model| model.as_str()), plain["model"].as_str());
         assert_eq!(found.stream, plain["stream"].as_bool().unwrap_or(false));
+        assert!(found.max_tokens() >= plain["max_tokens"].as_u64());
+        let batch = [b"{\"requests\":[{\"params\":", body, b"}]}"].concat();
+        // Two levels deeper, it may be nested too deeply.
+        if let Ok(batch) = peek(&batch, Shape::Batch) {
+            assert_eq!(batch.asks(), found.asks());
+        }
     }
 });

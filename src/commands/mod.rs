@@ -2,6 +2,7 @@
 //! 2 wrong usage.
 
 mod check;
+mod explain;
 mod sandbox;
 mod serve;
 mod token;
@@ -25,6 +26,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   portcullis sandbox                                      try everything on this machine
   portcullis check --config /etc/portcullis/portcullis.toml
+  portcullis explain --config /etc/portcullis/portcullis.toml --token \"$TOKEN\" --body call.json
   portcullis serve --config /etc/portcullis/portcullis.toml";
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +53,11 @@ enum Command {
         after_help = "Examples:\n  portcullis sandbox\n  portcullis sandbox --plaintext --listen 127.0.0.1:8080 --ready-file ready.json"
     )]
     Sandbox(sandbox::Arguments),
+    /// Show the decision on a request and the rule behind every step, without sending it
+    #[command(
+        after_help = "Examples:\n  portcullis explain --config portcullis.toml --token \"$TOKEN\" --body call.json --address 10.1.2.3\n  portcullis explain --config portcullis.toml --claims '{\"sub\":\"alice\",\"scope\":\"claude:opus\"}' --body - < call.json\n\nExit code 0 says allowed, 1 refused."
+    )]
+    Explain(explain::Arguments),
     /// Sign a short-lived token for an issuer whose secret or private key is at hand
     #[command(
         after_help = "Example:\n  portcullis token --config portcullis.toml --subject alice --scope claude:haiku --scope claude:sonnet"
@@ -76,6 +83,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Serve { config, log } => serve::command(&config.path, log),
             Command::Check { config } => check::command(&config.path),
+            Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
         };

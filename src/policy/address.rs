@@ -78,7 +78,7 @@ impl AddressRules {
 /// Networks, and the ranges of addresses that they come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Networks {
-    networks: Vec<IpNet>,
+    all: Vec<IpNet>,
     v4: Ranges<u32>,
     v6: Ranges<u128>,
 }
@@ -110,7 +110,7 @@ impl Networks {
         }
         let v4 = Ranges::new(&v4, |bits| bits.checked_add(1), |bits| bits - 1);
         let v6 = Ranges::new(&v6, |bits| bits.checked_add(1), |bits| bits - 1);
-        Self { networks, v4, v6 }
+        Self { all: networks, v4, v6 }
     }
 
     fn find(&self, address: IpAddr) -> Option<IpNet> {
@@ -118,7 +118,7 @@ impl Networks {
             IpAddr::V4(address) => self.v4.find(address.to_bits()),
             IpAddr::V6(address) => self.v6.find(address.to_bits()),
         };
-        self.networks.get(usize::try_from(index?).ok()?).copied()
+        self.all.get(usize::try_from(index?).ok()?).copied()
     }
 }
 

@@ -5,7 +5,7 @@ use super::hours::Hours;
 use crate::claude::{Ask, EndpointGroup, MCP_TOOLSET, Model, ModelPattern, Pattern};
 use crate::identity::Caller;
 
-/// Denies a call of which one demand meets every condition that the rule states. Its default denies everything to nobody.
+/// Denies a call of which one demand meets every condition that the rule states.
 ///
 /// Where a grant's patterns leave out what is not known, these take it in: a family of models that nobody has named, a
 /// beta value in other letter case.
@@ -50,12 +50,7 @@ impl DenyRule {
         }
     }
 
-    /// Whether the rule covers `ask` of this call.
-    pub(super) fn covers(&self, caller: &Caller, call: &Moment<'_>, ask: &Ask) -> bool {
-        self.why_not(caller, call, ask).is_none()
-    }
-
-    /// The first condition that `ask` of this call does not meet.
+    /// The first condition that `ask` of this call does not meet; `None` when the rule covers it.
     pub(super) fn why_not(&self, caller: &Caller, call: &Moment<'_>, ask: &Ask) -> Option<&'static str> {
         let features = &ask.features;
         let uses = |pattern: &Pattern| features.server_tools.iter().any(|tool| pattern.catches(tool));

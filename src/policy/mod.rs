@@ -47,7 +47,7 @@ pub enum Step<'a> {
     Judging(&'a Ask),
     /// The rule denies the call.
     Denies(&'a DenyRule),
-    /// The rule does not cover the demand, and why.
+    /// The rule covers no demand of the call, and why not the last one.
     Spares(&'a DenyRule, &'static str),
     /// The grant has no say, and why.
     Silent(&'a Grant, &'static str),
@@ -122,13 +122,18 @@ impl Policy {
         let nothing = [Ask::default()];
         let asks = if call.asks().is_empty() { &nothing } else { call.asks() };
         for rule in &self.denials {
+            let mut spared = "";
             for ask in asks {
-                if rule.covers(caller, &moment, ask) {
-                    watch(Step::Judging(ask));
-                    watch(Step::Denies(rule));
-                    return Err(Denial::RuleDenied { rule: rule.name.clone() });
+                match rule.why_not(caller, &moment, ask) {
+                    Some(why) => spared = why,
+                    None => {
+                        watch(Step::Judging(ask));
+                        watch(Step::Denies(rule));
+                        return Err(Denial::RuleDenied { rule: rule.name.clone() });
+                    }
                 }
             }
+            watch(Step::Spares(rule, spared));
         }
         let mut open: SmallVec<[&Grant; 8]> = SmallVec::new();
         for grant in &self.grants {
@@ -146,11 +151,6 @@ impl Policy {
         let mut rules: SmallVec<[&str; 2]> = SmallVec::new();
         for ask in asks {
             watch(Step::Judging(ask));
-            for rule in &self.denials {
-                if let Some(why) = rule.why_not(caller, &moment, ask) {
-                    watch(Step::Spares(rule, why));
-                }
-            }
             let grant = allowing(&open, ask, &moment, &mut watch)?;
             if !rules.contains(&grant.name.as_str()) {
                 rules.push(&grant.name);

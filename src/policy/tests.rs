@@ -237,8 +237,7 @@ fn features_need_their_key() {
     let added = json!([{ "role": "system", "content": [
         { "type": "tool_addition", "tool": { "type": "tool_definition", "definition": { "type": "web_fetch_20260318" } } },
     ] }]);
-    type Change = fn(&mut Grant);
-    let rows: [(Value, &str, Change); 10] = [
+    let rows: [(Value, &str, fn(&mut Grant)); 10] = [
         (
             json!({ "tools": [{ "type": "web_search_20260318", "name": "web_search" }] }),
             "server_tool_forbidden",
@@ -458,10 +457,10 @@ fn every_step_of_a_decision_can_be_seen() {
     });
     assert_eq!(decided.unwrap().rule(), "claude:opus-long");
     let expected = [
+        "contractor spares: it is for others",
         "claude:haiku is silent: it is for others",
         "claude:files is silent: it is for others",
         "judging claude-opus-5",
-        "contractor spares: it is for others",
         "claude:opus refuses: max_tokens_forbidden",
         "claude:opus-long allows",
     ];
