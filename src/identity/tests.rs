@@ -57,7 +57,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(kind: &'static rcgen::SignatureAlgorithm, algorithm: Algorithm, kid: Option<&str>) -> Self {
+    pub(super) fn new(kind: &'static rcgen::SignatureAlgorithm, algorithm: Algorithm, key_id: Option<&str>) -> Self {
         let pem = rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem();
         let algorithm = algorithm.for_signing().unwrap();
         let key = match algorithm.family() {
@@ -66,7 +66,7 @@ impl Signer {
         };
         let key = key.unwrap();
         let mut jwk = Jwk::from_encoding_key(&key, algorithm).unwrap();
-        jwk.common.key_id = kid.map(str::to_owned);
+        jwk.common.key_id = key_id.map(str::to_owned);
         jwk.common.key_algorithm = None;
         Self { key, algorithm, jwk: serde_json::to_value(jwk).unwrap() }
     }
@@ -402,7 +402,7 @@ fn a_token_that_lacks_a_part_or_has_one_too_many_is_no_token() {
         format!("{token}.{payload}"),
         format!("{token}="),
         format!(" {token}"),
-        format!("{}\n", token),
+        format!("{token}\n"),
         json!({ "payload": payload, "protected": header, "signature": signature }).to_string(),
     ] {
         assert!(Bearer::parse(&text).is_none(), "{text}");
