@@ -135,50 +135,6 @@ fn single_faults_name_their_mend() {
             "name = \"test\"\nmax_lifetime = 60",
             "issuer[0].max_lifetime: is not a duration such as \"30s\"",
         ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nalgorithms = [\"HS256\", \"HS512\"]",
-            "issuer[0].secret: has 33 bytes, and HS512 asks for 64; make one of 64 random bytes or more",
-        ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nleeway = \"11m\"",
-            "issuer[0].leeway: is above 10m; set the clocks instead",
-        ),
-        ("name = \"test\"", "name = \"test\"\nrefresh = \"9s\"", "issuer[0].refresh: is below 10s"),
-        ("name = \"test\"", "name = \"test\"\nmax_age = \"1m\"", "issuer[0].max_age: is below refresh"),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nscope_claim = \"/a~\"",
-            "issuer[0].scope_claim: is not a claim's name, or a",
-        ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nsubject_claim = \"\"",
-            "issuer[0].subject_claim: is not a claim's name, or a",
-        ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nrequire_binding = \"mtls\"",
-            "issuer[0].require_binding: is not \"certificate\", \"dpop\" or \"any\"",
-        ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nrequired_claims = { tid = 7 }",
-            "portcullis.toml:5: issuer[0].required_claims.tid: is not a text, a list of texts, or true; it is a integer now",
-        ),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nrequired_claims = { tid = false }",
-            "issuer[0].required_claims.tid: is not",
-        ),
-        ("name = \"test\"", "name = \"test\"\nrequired_claims = { tid = [] }", "issuer[0].required_claims.tid: is not"),
-        (
-            "name = \"test\"",
-            "name = \"test\"\nrequired_claims = { \"/~\" = true }",
-            "issuer[0].required_claims./~: is not",
-        ),
-        ("name = \"test\"", "name = \"test\"\nrequired_claims = \"tid\"", "issuer[0].required_claims: is not a table"),
         ("[\"10.0.0.1:443\"]", "[\"8.8.8.8:443\"]", "upstream.endpoints: 8.8.8.8:443 is public"),
         ("[\"10.0.0.1:443\"]", "[\"10.0.0.1\"]", "upstream.endpoints: is not a list of hosts with a port"),
         ("server_name = \"api.anthropic.com\"", "tls = false", "upstream.tls: is off for an endpoint beyond this host"),
@@ -285,6 +241,33 @@ fn a_section_that_asks_for_nothing_is_allowed() {
     assert!(parse(&format!("{GOOD}[cache]\n[privacy]\n")).is_ok());
     let told = faults(&format!("{GOOD}[cache]\nenabled = true\n"));
     assert!(told[0].contains("cache: is not enforced by this version"), "{told:?}");
+}
+
+#[test]
+fn faults_of_an_issuer_name_their_mend() {
+    for (added, expected) in [
+        (
+            "algorithms = [\"HS256\", \"HS512\"]",
+            "issuer[0].secret: has 33 bytes, and HS512 asks for 64; make one of 64 random bytes or more",
+        ),
+        ("leeway = \"11m\"", "issuer[0].leeway: is above 10m; set the clocks instead"),
+        ("refresh = \"9s\"", "issuer[0].refresh: is below 10s"),
+        ("max_age = \"1m\"", "issuer[0].max_age: is below refresh"),
+        ("scope_claim = \"/a~\"", "issuer[0].scope_claim: is not a claim's name, or a"),
+        ("subject_claim = \"\"", "issuer[0].subject_claim: is not a claim's name, or a"),
+        ("require_binding = \"mtls\"", "issuer[0].require_binding: is not \"certificate\", \"dpop\" or \"any\""),
+        (
+            "required_claims = { tid = 7 }",
+            "portcullis.toml:5: issuer[0].required_claims.tid: is not a text, a list of texts, or true; it is a integer now",
+        ),
+        ("required_claims = { tid = false }", "issuer[0].required_claims.tid: is not"),
+        ("required_claims = { tid = [] }", "issuer[0].required_claims.tid: is not"),
+        ("required_claims = { \"/~\" = true }", "issuer[0].required_claims./~: is not"),
+        ("required_claims = \"tid\"", "issuer[0].required_claims: is not a table"),
+    ] {
+        let told = changed("name = \"test\"", &format!("name = \"test\"\n{added}"));
+        assert!(told.iter().any(|fault| fault.contains(expected)), "{added}\n{told:#?}");
+    }
 }
 
 #[test]

@@ -93,6 +93,7 @@ impl KeyFetcher {
         };
         loop {
             let started = Instant::now();
+            self.keys.begin();
             let pause = self.refresh(&client).await;
             tokio::select! {
                 () = sleep_until(started + pause) => {}

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
+use futures_util::FutureExt;
 use moka::sync::Cache;
 use tokio::sync::Notify;
 
@@ -105,6 +106,11 @@ impl FetchedKeys {
         self.wanted.notified().await;
     }
 
+    /// Forgets who asked so far: the fetch that begins now answers them.
+    pub(super) fn begin(&self) {
+        let _ = self.wanted.notified().now_or_never();
+    }
+
     /// Counts the outcome of one fetch.
     pub(super) fn count(&self, succeeded: bool) {
         if !succeeded {
@@ -158,8 +164,6 @@ impl DatedKeys {
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
-
-    use futures_util::FutureExt;
 
     use super::super::tests::{Signer, jwks};
     use super::*;
@@ -229,5 +233,8 @@ mod tests {
             keys.miss(None, at(60));
         }
         assert!(rang() && !rang(), "many rings while nobody listens are one");
+        keys.miss(Some("z"), at(60));
+        keys.begin();
+        assert!(!rang(), "a fetch answers those who rang before it");
     }
 }

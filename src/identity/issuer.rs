@@ -34,7 +34,7 @@ struct Issuer {
 }
 
 enum Keys {
-    Shared(SharedKey),
+    Shared(Box<SharedKey>),
     Fixed(KeySet),
     Fetched(Arc<FetchedKeys>),
 }
@@ -85,7 +85,7 @@ impl Issuers {
                 Keys::Fetched(keys)
             };
             let keys = match keys {
-                KeySource::Secret(secret) => Keys::Shared(SharedKey::new(&secret)),
+                KeySource::Secret(secret) => Keys::Shared(Box::new(SharedKey::new(&secret))),
                 KeySource::File(set) => Keys::Fixed(set),
                 KeySource::Uri(url) => fetched(url, false),
                 KeySource::Discovery(url) => fetched(url, true),

@@ -57,7 +57,7 @@ pub(super) struct Signer {
 }
 
 impl Signer {
-    pub(super) fn new(kind: &'static rcgen::SignatureAlgorithm, algorithm: Algorithm, kid: Option<&str>) -> Self {
+    pub(super) fn new(kind: &'static rcgen::SignatureAlgorithm, algorithm: Algorithm, key_id: Option<&str>) -> Self {
         let pem = rcgen::KeyPair::generate_for(kind).unwrap().serialize_pem();
         let algorithm = algorithm.for_signing().unwrap();
         let key = match algorithm.family() {
@@ -66,7 +66,7 @@ impl Signer {
         };
         let key = key.unwrap();
         let mut jwk = Jwk::from_encoding_key(&key, algorithm).unwrap();
-        jwk.common.key_id = kid.map(str::to_owned);
+        jwk.common.key_id = key_id.map(str::to_owned);
         jwk.common.key_algorithm = None;
         Self { key, algorithm, jwk: serde_json::to_value(jwk).unwrap() }
     }
@@ -380,6 +380,86 @@ fn keys_are_found_by_id_or_when_there_is_no_choice() {
     assert_eq!(verify(&both, &es256(&first, Some("c"))), Err(fault(TokenFault::Key)));
     assert_eq!(verify(&both, &es256(&first, None)), Err(fault(TokenFault::Key)));
     assert!(verify(&with_keys(&[&first, &other_curve]), &es256(&first, None)).is_ok());
+}
+
+#[test]
+fn a_token_that_lacks_a_part_or_has_one_too_many_is_no_token() {
+    let signer = Signer::es256("a");
+    let issuers = with_keys(&[&signer]);
+    let token = signer.sign(Some("a"), &claims());
+    assert!(verify(&issuers, &token).is_ok());
+    let [header, payload, signature] = token.split('.').collect::<Vec<_>>()[..] else { panic!("{token}") };
+    for text in [
+        format!("{header}.{payload}."),
+        format!("{header}.{payload}"),
+        format!("{header}.{signature}"),
+        format!(".{payload}.{signature}"),
+        format!("{payload}.{signature}"),
+        format!(".{payload}."),
+        payload.to_owned(),
+        String::new(),
+        format!("{token}."),
+        format!("{token}.{payload}"),
+        format!("{token}="),
+        format!(" {token}"),
+        format!("{token}\n"),
+        json!({ "payload": payload, "protected": header, "signature": signature }).to_string(),
+    ] {
+        assert!(Bearer::parse(&text).is_none(), "{text}");
+    }
+    for text in [format!("{header}..{signature}"), format!("{header}.{payload}.A"), format!("{header}.{payload}.AB")] {
+        assert_eq!(verify(&issuers, &text), Err(fault(TokenFault::Malformed)), "{text}");
+    }
+    let renamed = BASE64_URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"ES256","kid":"a","x":0}"#);
+    assert_eq!(verify(&issuers, &format!("{renamed}.{payload}.{signature}")), Err(fault(TokenFault::Signature)));
+}
+
+#[test]
+fn a_public_key_is_no_secret_however_it_is_written() {
+    let signer = Signer::es256("a");
+    let coordinate = |name: &str| BASE64_URL_SAFE_NO_PAD.decode(signer.jwk[name].as_str().unwrap()).unwrap();
+    let point = [&[4][..], &coordinate("x"), &coordinate("y")].concat();
+    let secrets = [signer.jwk.to_string().into_bytes(), point, coordinate("x"), Vec::new()];
+    let set = || KeySource::File(KeySet::parse(&jwks(&[&signer])).unwrap());
+    let careful = issuers(rules(&[Algorithm::ES256]), set());
+    // The configuration refuses such a list; the keys would not care either.
+    let careless = issuers(rules(&[Algorithm::ES256, Algorithm::HS256]), set());
+    for secret in secrets {
+        let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
+        for kid in [None, Some("a".to_owned())] {
+            header.kid = kid;
+            let token = jsonwebtoken::encode(&header, &claims(), &EncodingKey::from_secret(&secret)).unwrap();
+            assert_eq!(verify(&careful, &token), Err(fault(TokenFault::Algorithm)));
+            assert_eq!(verify(&careless, &token), Err(fault(TokenFault::Key)));
+        }
+    }
+}
+
+#[test]
+fn a_key_that_the_token_brings_is_not_looked_at() {
+    let (signer, attacker) = (Signer::es256("a"), Signer::es256("a"));
+    let mut header = Header::new(jsonwebtoken::Algorithm::ES256);
+    header.kid = Some("a".to_owned());
+    header.jwk = Some(serde_json::from_value(attacker.jwk.clone()).unwrap());
+    let token = jsonwebtoken::encode(&header, &claims(), &attacker.key).unwrap();
+    assert_eq!(verify(&with_keys(&[&signer]), &token), Err(fault(TokenFault::Header)));
+}
+
+#[test]
+fn every_issuer_has_its_own_keys() {
+    let (one, other) = (Signer::es256("a"), Signer::es256("a"));
+    let config = |issuer: &str, signer: &Signer| {
+        let mut rules = rules(&[Algorithm::ES256]);
+        rules.issuer = issuer.to_owned();
+        let keys = KeySource::File(KeySet::parse(&jwks(&[signer])).unwrap());
+        IssuerConfig { rules, keys, life: KeyLife::default(), signing_key: None }
+    };
+    let configs = vec![config("https://one.test", &one), config("https://other.test", &other)];
+    let (issuers, _) = Issuers::new(configs, None, CacheBounds::default());
+    let (to_one, to_other) = (with("iss", json!("https://one.test")), with("iss", json!("https://other.test")));
+    assert!(verify(&issuers, &one.sign(Some("a"), &to_one)).is_ok());
+    assert!(verify(&issuers, &other.sign(Some("a"), &to_other)).is_ok());
+    assert_eq!(verify(&issuers, &one.sign(Some("a"), &to_other)), Err(fault(TokenFault::Signature)));
 }
 
 #[test]
