@@ -90,6 +90,13 @@ impl Caller {
         Self::new(Arc::new(token), address)
     }
 
+    /// The same caller as a member of `teams`.
+    #[cfg(test)]
+    pub(crate) fn in_teams(mut self, teams: &[&str]) -> Self {
+        self.token.teams = teams.iter().map(|team| (*team).to_owned()).collect();
+        self
+    }
+
     /// The issuer's configured name.
     pub fn issuer(&self) -> &str {
         &self.token.issuer

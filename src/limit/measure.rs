@@ -33,6 +33,22 @@ impl Measure {
     }
 }
 
+impl std::str::FromStr for Measure {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        let all = [
+            Self::Requests,
+            Self::InputTokens,
+            Self::OutputTokens,
+            Self::Concurrent,
+            Self::ConcurrentStreams,
+            Self::Cost,
+        ];
+        all.into_iter().find(|measure| measure.name() == name).ok_or(())
+    }
+}
+
 /// In words, for callers.
 impl fmt::Display for Measure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
