@@ -93,7 +93,7 @@ impl Caller {
     /// The same caller as a member of `teams`.
     #[cfg(test)]
     pub(crate) fn in_teams(mut self, teams: &[&str]) -> Self {
-        self.token.teams = teams.iter().map(|team| (*team).to_owned()).collect();
+        Arc::make_mut(&mut self.token).teams = teams.iter().map(|team| (*team).to_owned()).collect();
         self
     }
 

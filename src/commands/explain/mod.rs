@@ -5,19 +5,17 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use super::{ConfigFile, Outcome, load};
 use crate::claude::{self, Ask, BodyRule, Features, Match, Peek, Shape};
-use crate::config::{Config, IssuerConfig, IssuerRules, KeySource};
-use crate::credential::Secret;
+use crate::config::{Config, IssuerConfig, IssuerRules, RevocationConfig};
 use crate::denial::{Denial, TokenFault};
-use crate::identity::{Bearer, Caller, Issuers, KeyFetcher, VerifiedToken};
+use crate::identity::{Bearer, CacheBounds, Caller, Issuers, KeyFetcher, Revocations, VerifiedToken};
 use crate::policy::{Policy, Step};
 
 #[derive(Debug, clap::Args)]
@@ -65,11 +63,13 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
     };
     let mut shown = String::new();
     let decision = explain(config, &question, SystemTime::now(), &mut shown);
+    if let Err(denial) = &decision {
+        let (reason, status) = (denial.reason(), denial.error_type().status());
+        line(&mut shown, "decision", &format!("refused: {reason} ({status}): {denial}"));
+        line(&mut shown, "answer", &denial.message());
+    }
     print!("{shown}");
-    decision.map_err(|denial| {
-        let kind = denial.error_type();
-        format!("refused: {} ({}): {denial}\nthe caller reads: {}", denial.reason(), kind.status(), denial.message())
-    })
+    decision.map_err(|denial| format!("refused: {}", denial.reason()))
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, String> {
@@ -99,7 +99,7 @@ enum Who {
 
 /// Takes the request through the checks of the proxy, in its order, and writes each with its outcome to `shown`.
 fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut String) -> Result<(), Denial> {
-    let Config { policy, issuers, listen, .. } = config;
+    let Config { policy, issuers, listen, revocation, .. } = config;
     match question.address {
         None => line(shown, "address", "not given, so its rules are not asked"),
         Some(address) => {
@@ -117,6 +117,7 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
     };
     let caller = Caller::new(token, question.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
     show_caller(shown, &caller, now);
+    ask_revocations(revocation, &caller, shown)?;
 
     let found = claude::find(&question.method, &question.path).ok_or(Denial::EndpointUnknown)?;
     let group = found.endpoint.group;
@@ -225,7 +226,7 @@ fn caller_from_token(
     token: &str,
     now: SystemTime,
     shown: &mut String,
-) -> Result<VerifiedToken, Denial> {
+) -> Result<Arc<VerifiedToken>, Denial> {
     // Through headers, as a client would send it, for a stray Anthropic key to be told.
     let mut headers = HeaderMap::new();
     let value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| Denial::CredentialMalformed)?;
@@ -235,7 +236,7 @@ fn caller_from_token(
         .map_err(|_| Denial::TokenInvalid(TokenFault::Malformed))?;
     let issuer = of_claims(issuers, claims.get("iss")).ok_or(Denial::IssuerUnknown)?;
     line(shown, "issuer", &format!("{} ({})", issuer.rules.name, issuer.rules.issuer));
-    let (issuers, fetchers) = Issuers::new(vec![issuer]);
+    let (issuers, fetchers) = Issuers::new(vec![issuer], None, CacheBounds::default());
     if let Err(problem) = fetch_keys(&issuers, &fetchers) {
         line(shown, "keys", &problem);
     }
@@ -271,32 +272,39 @@ fn fetch_keys(issuers: &Issuers, fetchers: &[KeyFetcher]) -> Result<(), String> 
 const FETCH: Duration = Duration::from_secs(11);
 
 /// The caller of a token with these claims, if its signature were good.
-///
-/// The claims are signed here with a secret that nobody else knows, and verified by their issuer's rules with that secret
-/// for a key: all but the signature is judged as it would be.
 fn caller_from_claims(
     issuers: Vec<IssuerConfig>,
     claims: &Map<String, Value>,
     now: SystemTime,
     shown: &mut String,
-) -> Result<VerifiedToken, Denial> {
-    let unusable = |_| Denial::TokenInvalid(TokenFault::Claims);
-    let IssuerConfig { rules, .. } = match claims.get("iss") {
+) -> Result<Arc<VerifiedToken>, Denial> {
+    let issuer = match claims.get("iss") {
         None => issuers.into_iter().next(),
         issuer => of_claims(issuers, issuer),
-    }
-    .ok_or(Denial::IssuerUnknown)?;
-    line(shown, "issuer", &format!("{} ({})", rules.name, rules.issuer));
-    let claims = completed(claims, &rules, now);
-    let secret = format!("{}{}", Uuid::new_v4(), Uuid::new_v4()).into_bytes();
-    let key = EncodingKey::from_secret(&secret);
-    let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(unusable)?;
-    let rules = IssuerRules { algorithms: vec![Algorithm::HS256], ..rules };
-    let config = IssuerConfig { rules, keys: KeySource::Secret(Secret::new(secret)), signing_key: None };
-    let bearer = Bearer::parse(&token).ok_or(Denial::CredentialMalformed)?;
-    let verified = Issuers::new(vec![config]).0.verify(bearer, now)?;
+    };
+    let issuer = issuer.ok_or(Denial::IssuerUnknown)?;
+    line(shown, "issuer", &format!("{} ({})", issuer.rules.name, issuer.rules.issuer));
+    let claims = completed(claims, &issuer.rules, now);
+    let supposed = Issuers::new(vec![issuer], None, CacheBounds::default()).0.suppose(&claims, now)?;
     line(shown, "token", "claims supposed, no signature; audience and times hold");
-    Ok(verified)
+    Ok(supposed)
+}
+
+/// Whether the file of revocations names the token. The set in a store is not asked: nothing is sent anywhere.
+fn ask_revocations(revocation: RevocationConfig, caller: &Caller, shown: &mut String) -> Result<(), Denial> {
+    if revocation.store_key.is_some() {
+        line(shown, "revoked", "the set in the store is not asked");
+    }
+    let Some(file) = revocation.file else { return Ok(()) };
+    let revocations = Arc::<Revocations>::default();
+    drop(file.enforce(Arc::clone(&revocations)));
+    match revocations.revoked(caller.issuer(), caller.subject(), caller.token_id(), caller.issued()) {
+        Some(by) => Err(Denial::TokenRevoked { by }),
+        None => {
+            line(shown, "revoked", "no, says the file");
+            Ok(())
+        }
+    }
 }
 
 /// `claims` with what every token has and a person who tries out a policy leaves out.
