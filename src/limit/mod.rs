@@ -14,13 +14,14 @@ mod measure;
 mod memory;
 mod reservation;
 mod rule;
+mod shared;
 mod span;
 mod state;
 
 pub use demand::{CallDemand, Part};
 pub use in_flight::{InFlight, InFlightGuard};
 pub use key::Who;
-pub use limits::Limits;
+pub use limits::{Limits, StoreState};
 pub use measure::Measure;
 pub use memory::{BodyMemory, Held};
 pub use reservation::{Reservation, Standing, Used};
