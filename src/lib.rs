@@ -11,6 +11,7 @@
 //! - [`claude`]: the API's wire, as far as a proxy must know it
 //! - [`policy`]: what they may do
 //! - [`limit`]: how much
+//! - [`store`]: what hosts share
 //! - [`credential`]: the upstream's key
 //! - [`upstream`]: where it goes
 //! - [`audit`]: what is written down
@@ -30,5 +31,6 @@ pub mod gateway;
 pub mod identity;
 pub mod limit;
 pub mod policy;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;

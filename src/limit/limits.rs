@@ -7,18 +7,21 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use smallvec::SmallVec;
+use tokio::time::MissedTickBehavior;
 
 use super::agent::AgentTrees;
 use super::demand::{CallDemand, Charges, NumberedRule, Part, bounds_caller, charges};
 use super::key::{BucketKey, Identities, Who, rule_id};
-use super::ledger::{Counted, Full, Ledger};
+use super::ledger::{Charge, Counted, Full, Ledger};
 use super::measure::Measure;
 use super::reservation::{Place, Reservation, Standing};
-use super::rule::{Bound, Rule};
+use super::rule::{Bound, OnStoreFailure, Rule};
+use super::shared::{FLUSH, Origin, RENEW, Shared};
 use super::span::{Span, millis, time_of};
 use super::state::StateFile;
 use crate::claude::Prices;
 use crate::denial::Denial;
+use crate::store::{Store, StoreDown};
 
 /// The limits of one host.
 ///
@@ -27,8 +30,26 @@ pub struct Limits {
     rules: ArcSwap<Ruleset>,
     ledger: Ledger,
     agents: AgentTrees,
+    /// With a store, `ledger` counts what this host grants besides the store, for when the store is gone.
+    shared: Option<Shared>,
     state: Option<StateFile>,
     next_lease: AtomicU64,
+    local_decisions: AtomicU64,
+}
+
+/// What the store is good for at the moment, for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreState {
+    /// It answers.
+    pub up: bool,
+    /// Calls and tries that failed.
+    pub failures: u64,
+    /// Calls that were decided without it.
+    pub local_decisions: u64,
+    /// Corrections that wait for it.
+    pub waiting: usize,
+    /// Corrections that there was no room for while it was away.
+    pub lost: u64,
 }
 
 /// The rules and prices in force.
@@ -53,9 +74,10 @@ impl Ruleset {
 }
 
 impl Limits {
-    /// Limits by `rules`, whose names differ. Budgets of an hour and longer are kept in `state_file`, so that a restart does
-    /// not forget them; a file that cannot be read is set aside, with an error in the log, and all counts begin at zero.
-    pub fn new(rules: Vec<Rule>, prices: Prices, state_file: Option<PathBuf>) -> Arc<Self> {
+    /// Limits by `rules`, whose names differ, counted in `store` if there is one and else in memory. What this host counts for
+    /// an hour or longer is kept in `state_file`, so that a restart does not forget it; a file that cannot be read is set
+    /// aside, with an error in the log, and all counts begin at zero.
+    pub fn new(rules: Vec<Rule>, prices: Prices, store: Option<Arc<Store>>, state_file: Option<PathBuf>) -> Arc<Self> {
         let ledger = Ledger::new();
         let state = state_file.map(StateFile::new);
         if let Some(state) = &state {
@@ -65,8 +87,10 @@ impl Limits {
             rules: ArcSwap::new(Ruleset::new(rules, prices)),
             ledger,
             agents: AgentTrees::new(),
+            shared: store.map(Shared::new),
             state,
             next_lease: AtomicU64::new(1),
+            local_decisions: AtomicU64::new(0),
         })
     }
 
@@ -111,27 +135,87 @@ impl Limits {
         Ok(Reservation::new(self, &rules, &charges, &places, demand, lease, now))
     }
 
-    #[allow(clippy::unused_async)] // the store is asked here
     async fn count(
         &self,
         rules: &Ruleset,
         charges: &Charges,
-        _lease: u64,
+        lease: u64,
         now: u64,
     ) -> Result<SmallVec<[Place; 4]>, Denial> {
-        match self.ledger.acquire(charges, now) {
-            Ok(counts) => Ok(counts.into_iter().map(|own| Place { own, store: None }).collect()),
-            Err(full) => Err(reached(rules, charges, full)),
+        let Some(shared) = &self.shared else {
+            return match self.ledger.acquire(charges, now) {
+                Ok(counts) => Ok(counts.into_iter().map(|own| Place { own, store: None }).collect()),
+                Err(full) => Err(reached(rules, charges, full)),
+            };
+        };
+        let places: SmallVec<[Place; 4]> = match shared.acquire(charges, lease, None).await {
+            Ok(Err(full)) => return Err(reached(rules, charges, full)),
+            Ok(Ok(counts)) => {
+                let own = self.ledger.add(charges, now);
+                own.into_iter()
+                    .zip(counts)
+                    .map(|(own, counted)| Place { own, store: Some((Origin::Store, counted)) })
+                    .collect()
+            }
+            Err(StoreDown) => self.count_without(shared, rules, charges, now).inspect_err(|_| {
+                for charge in charges.iter().filter(|charge| charge.key.span == Span::UnderWay) {
+                    shared.release(&charge.key, lease); // the store may have granted it nevertheless
+                }
+            })?,
+        };
+        for charge in charges.iter().filter(|charge| charge.key.span == Span::UnderWay) {
+            shared.hold(&charge.key, lease);
         }
+        Ok(places)
     }
 
-    /// How every limit of the caller stands now, whatever the models it is for.
-    #[allow(clippy::unused_async)] // the store is asked here
+    /// Decides as every rule says for a store that does not answer. What is used meanwhile waits for the store.
+    fn count_without(
+        &self,
+        shared: &Shared,
+        rules: &Ruleset,
+        charges: &Charges,
+        now: u64,
+    ) -> Result<SmallVec<[Place; 4]>, Denial> {
+        self.local_decisions.fetch_add(1, Ordering::Relaxed);
+        let mut own = charges.clone();
+        for charge in &mut own {
+            let Some(rule) = rules.rule(charge.rule) else { continue };
+            charge.bound = match rule.on_store_failure {
+                OnStoreFailure::Closed => return Err(Denial::StoreUnavailable { limit: rule.name.to_string() }),
+                OnStoreFailure::Open => u64::MAX,
+                // An amount that the bound has room for must not be above a share for good.
+                OnStoreFailure::Local => (charge.bound / shared.store().instances()).max(1),
+            };
+        }
+        let counts = self.ledger.acquire(&own, now).map_err(|full| reached(rules, charges, full))?;
+        let place = |(charge, own): (&Charge, Counted)| {
+            if charge.key.span != Span::UnderWay {
+                shared.correct(
+                    &charge.key,
+                    own.slot,
+                    Origin::Host,
+                    i64::try_from(charge.amount).unwrap_or(i64::MAX),
+                    now,
+                );
+            }
+            Place { own, store: Some((Origin::Host, own)) }
+        };
+        Ok(charges.iter().zip(counts).map(place).collect())
+    }
+
+    /// How every limit of the caller stands now, whatever the models it is for: by the store, or by what this host has
+    /// counted itself while the store does not answer.
     pub async fn standing_of(&self, who: &Who<'_>, now: SystemTime) -> Vec<Standing> {
         let now = millis(now);
         let rules = self.rules.load_full();
         let keys = keys_of(&rules, who, &self.agents);
-        let counts: Vec<Counted> = keys.iter().map(|(_, _, key)| self.ledger.used(key, now)).collect();
+        let names: Vec<BucketKey> = keys.iter().map(|(_, _, key)| *key).collect();
+        let from_store = match &self.shared {
+            Some(shared) if !names.is_empty() => shared.used(&names).await.ok(),
+            _ => None,
+        };
+        let counts = from_store.unwrap_or_else(|| names.iter().map(|key| self.ledger.used(key, now)).collect());
         let standing = |((rule, bound, _), counted): (&(Arc<Rule>, Bound, BucketKey), Counted)| Standing {
             rule: Arc::clone(rule),
             bound: *bound,
@@ -141,20 +225,63 @@ impl Limits {
         keys.iter().zip(counts).map(standing).collect()
     }
 
-    /// Keeps the counts small and, when they changed, the state file up to date. Never ends; runs once, beside the serving.
+    /// Keeps the counts small, the state file up to date and the store informed. Never ends; runs once, beside the serving.
     pub async fn upkeep(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut flush = tokio::time::interval(if self.shared.is_some() { FLUSH } else { RENEW });
+        let mut renew = tokio::time::interval(RENEW);
+        for interval in [&mut second, &mut flush, &mut renew] {
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        let mut was_up = false;
         loop {
-            second.tick().await;
-            self.ledger.sweep(millis(SystemTime::now()));
-            self.save().await;
+            tokio::select! {
+                _ = second.tick() => {
+                    self.ledger.sweep(millis(SystemTime::now()));
+                    self.save().await;
+                }
+                _ = flush.tick() => {
+                    let Some(shared) = &self.shared else { continue };
+                    let is_up = shared.store().is_up();
+                    if is_up && !was_up {
+                        shared.renew(); // it may have lost all leases, and never had those of the time without it
+                    }
+                    was_up = is_up;
+                    if is_up && shared.waiting() > 0 {
+                        shared.flush(None).await;
+                    }
+                }
+                _ = renew.tick() => {
+                    if let Some(shared) = &self.shared {
+                        shared.renew();
+                    }
+                }
+            }
         }
     }
 
-    /// Brings what was counted to where it outlives this process; whether all of it is there. For the end, when no call is
-    /// under way any more.
-    pub async fn flush(&self) -> bool {
-        self.save().await
+    /// Brings what was counted to where it outlives this process, taking `within` at most; whether all of it is there. For the
+    /// end, when no call is under way any more.
+    pub async fn flush(&self, within: Duration) -> bool {
+        let store_has_it = async {
+            let Some(shared) = &self.shared else { return };
+            while !shared.flush(None).await {
+                tokio::time::sleep(FLUSH).await; // the store is away, or upkeep is at it
+            }
+        };
+        let is_shared = tokio::time::timeout(within, store_has_it).await.is_ok();
+        self.save().await && is_shared
+    }
+
+    /// What the store is good for at the moment; `None` without one.
+    pub fn store_state(&self) -> Option<StoreState> {
+        self.shared.as_ref().map(|shared| StoreState {
+            up: shared.store().is_up(),
+            failures: shared.store().failures(),
+            local_decisions: self.local_decisions.load(Ordering::Relaxed),
+            waiting: shared.waiting(),
+            lost: shared.lost(),
+        })
     }
 
     /// How many counts are kept in memory.
@@ -176,16 +303,21 @@ impl Limits {
         &self.ledger
     }
 
-    pub(super) fn correct(&self, key: &BucketKey, slot: u64, _store_slot: Option<u64>, delta: i64, now: u64) {
+    /// Corrects what a charge counted in `slot`, here and in the store.
+    pub(super) fn correct(&self, key: &BucketKey, slot: u64, store: Option<(Origin, u64)>, delta: i64, now: u64) {
         self.ledger.correct(key, slot, delta, now);
+        if let (Some(shared), Some((origin, slot))) = (&self.shared, store) {
+            shared.correct(key, slot, origin, delta, now);
+        }
     }
 
-    pub(super) fn release(&self, key: &BucketKey, _lease: u64, now: u64) {
+    /// A request that `key` counts is no longer under way.
+    pub(super) fn release(&self, key: &BucketKey, lease: u64, now: u64) {
         self.ledger.correct(key, 0, -1, now);
+        if let Some(shared) = &self.shared {
+            shared.release(key, lease);
+        }
     }
-
-    #[allow(clippy::unused_self)] // the store's leases end here
-    pub(super) fn ended(&self, _lease: u64) {}
 }
 
 /// Every count that the caller's calls may meet.

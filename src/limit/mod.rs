@@ -15,6 +15,7 @@ mod measure;
 mod memory;
 mod reservation;
 mod rule;
+mod shared;
 mod span;
 mod state;
 
@@ -22,7 +23,7 @@ pub use demand::{CallDemand, Part};
 pub use door::{Door, DoorBound};
 pub use in_flight::{InFlight, InFlightGuard};
 pub use key::Who;
-pub use limits::Limits;
+pub use limits::{Limits, StoreState};
 pub use measure::Measure;
 pub use memory::{BodyMemory, Held};
 pub use reservation::{Reservation, Standing, Used};

@@ -11,6 +11,7 @@ use super::ledger::{Charge, Counted};
 use super::limits::{Limits, Ruleset};
 use super::measure::Measure;
 use super::rule::{Bound, OnExhausted, Rule};
+use super::shared::Origin;
 use super::span::{millis, time_of};
 use crate::claude::{Answer, Model};
 use crate::denial::Denial;
@@ -65,8 +66,8 @@ struct Held {
     reserved: u64,
     /// The slot of this host's own count.
     slot: u64,
-    /// The slot in the store; `None` without a store.
-    store_slot: Option<u64>,
+    /// Who counted it for the store, and in which slot there; `None` without a store.
+    store: Option<(Origin, u64)>,
     /// What the limit had left besides.
     headroom: u64,
 }
@@ -76,8 +77,8 @@ struct Held {
 pub(super) struct Place {
     /// In this host's own count.
     pub own: Counted,
-    /// In the store.
-    pub store: Option<Counted>,
+    /// In the store, or for it.
+    pub store: Option<(Origin, Counted)>,
 }
 
 impl Reservation {
@@ -98,7 +99,7 @@ impl Reservation {
         let mut held = SmallVec::with_capacity(charges.len());
         let mut standing = Vec::with_capacity(charges.len());
         for (charge, place) in charges.iter().zip(places) {
-            let counted = place.store.unwrap_or(place.own);
+            let counted = place.store.map_or(place.own, |(_, counted)| counted);
             let headroom = charge.bound.saturating_sub(counted.used);
             held.push(Held {
                 rule: charge.rule,
@@ -106,7 +107,7 @@ impl Reservation {
                 bound: charge.bound,
                 reserved: charge.amount,
                 slot: place.own.slot,
-                store_slot: place.store.map(|counted| counted.slot),
+                store: place.store.map(|(origin, counted)| (origin, counted.slot)),
                 headroom,
             });
             standing.extend(rules.rule(charge.rule).map(|rule| Standing {
@@ -185,11 +186,11 @@ impl Reserved {
     fn grow(&mut self, at: usize, used: u64) -> bool {
         let Some(held) = self.held.get_mut(at) else { return false };
         let more = used - held.reserved;
-        let grown = match held.store_slot {
+        let grown = match held.store {
             None => self.limits.ledger().grow(&held.key, held.slot, more, held.bound, self.now),
             // The store is not asked in the middle of a stream: what it had left when the call began is the measure.
             Some(_) if more <= held.headroom => {
-                self.limits.correct(&held.key, held.slot, held.store_slot, signed(more), self.now);
+                self.limits.correct(&held.key, held.slot, held.store, signed(more), self.now);
                 held.headroom -= more;
                 true
             }
@@ -211,12 +212,11 @@ impl Reserved {
                 Measure::InputTokens | Measure::OutputTokens | Measure::Cost => {
                     let delta = signed(self.used(held, used)) - signed(held.reserved);
                     if delta != 0 {
-                        self.limits.correct(&held.key, held.slot, held.store_slot, delta, self.now);
+                        self.limits.correct(&held.key, held.slot, held.store, delta, self.now);
                     }
                 }
             }
         }
-        self.limits.ended(self.lease);
     }
 
     /// What was used of what `held` counts.

@@ -107,7 +107,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     /// The model keeps every use with its time. It is told how the ledger takes a clock that goes back (time stands still, or,
-    /// when it went back further than the window, all that still counts is of now); all else follows from the promise.
+    /// when it went back further than the window, all that still counts is of now), and that what no longer counts is
+    /// forgotten for good; all else follows from the promise.
     #[test]
     fn no_window_ever_holds_more_than_the_bound_and_nothing_is_lost(steps in steps()) {
         const BOUND: u64 = 100;
@@ -139,15 +140,12 @@ proptest! {
                         uses.iter_mut().for_each(|(at, _)| *at = now);
                     }
                     let at = if still && !is_far { newest } else { now };
+                    uses.retain(|&(earlier, _)| MINUTE.slot(earlier) + MINUTE.reach() >= MINUTE.slot(at));
                     let in_window = |uses: &[(u64, u64)], end: u64| -> u64 {
                         uses.iter().filter(|&&(at, _)| at + 60_000 > end && at <= end).map(|&(_, amount)| amount).sum()
                     };
                     let outcome = ledger.acquire(&[charge(MINUTE, BOUND, amount)], now);
-                    let counted: u64 = uses
-                        .iter()
-                        .filter(|&&(earlier, _)| MINUTE.slot(earlier) + MINUTE.reach() >= MINUTE.slot(at))
-                        .map(|&(_, amount)| amount)
-                        .sum();
+                    let counted: u64 = uses.iter().map(|&(_, amount)| amount).sum();
                     match outcome {
                         Ok(counts) => {
                             uses.push((at, amount));

@@ -35,7 +35,7 @@ fn rule(per: Per, bounds: &[(Measure, u64, Span)]) -> Rule {
 }
 
 fn limits(rules: Vec<Rule>) -> Arc<Limits> {
-    Limits::new(rules, Prices::builtin(), None)
+    Limits::new(rules, Prices::builtin(), None, None)
 }
 
 fn caller(subject: &str) -> Caller {
@@ -318,12 +318,12 @@ async fn budgets_outlive_a_restart_and_a_damaged_file_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("limits.json");
     let rules = || vec![rule(Per::Subject, &[(Measure::Cost, 2_000_000_000, DAY), (Measure::Requests, 5, MINUTE)])];
-    let start = || Limits::new(rules(), Prices::builtin(), Some(file.clone()));
+    let start = || Limits::new(rules(), Prices::builtin(), None, Some(file.clone()));
     let caller = Caller::for_tests("alice@example.com", &[], IpAddr::V4(Ipv4Addr::LOCALHOST), now());
     let limits = start();
     let reservation = limits.acquire(&who(&caller), &demand(OPUS, 100_000, 10_000), now()).await.unwrap();
     reservation.settle(Used::Answer(&answer(100_000, 0)), now());
-    assert!(limits.flush().await);
+    assert!(limits.flush(Duration::from_secs(5)).await);
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(!text.contains("alice") && text.contains("calendar-day"), "{text}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
