@@ -15,14 +15,14 @@ pub fn benches(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| bencher.iter(|| peek(black_box(&body), Shape::Message).unwrap()));
     }
     // Items of four models, each with a ceiling of its own.
-    let item = |n: usize| {
-        let model = ["claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5", "claude-opus-5-5"][n % 4];
+    let models = ["claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5", "claude-opus-5-5"];
+    let item = |(n, model): (usize, &str)| {
+        let tokens = n % 5000;
         format!(
-            r#"{{"custom_id":"i{n}","params":{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":{},"model":"{model}"}}}}"#,
-            n % 5000
+            r#"{{"custom_id":"i{n}","params":{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":{tokens},"model":"{model}"}}}}"#
         )
     };
-    let items: Vec<String> = (0..10_000).map(item).collect();
+    let items: Vec<String> = (0..10_000).zip(models.into_iter().cycle()).map(item).collect();
     let body = format!(r#"{{"requests":[{}]}}"#, items.join(","));
     group.throughput(Throughput::Elements(10_000));
     group.bench_function("batch_10000_items", |bencher| {

@@ -124,14 +124,12 @@ impl Policy {
         for rule in &self.denials {
             let mut spared = "";
             for ask in asks {
-                match rule.why_not(caller, &moment, ask) {
-                    Some(why) => spared = why,
-                    None => {
-                        watch(Step::Judging(ask));
-                        watch(Step::Denies(rule));
-                        return Err(Denial::RuleDenied { rule: rule.name.clone() });
-                    }
-                }
+                let Some(why) = rule.why_not(caller, &moment, ask) else {
+                    watch(Step::Judging(ask));
+                    watch(Step::Denies(rule));
+                    return Err(Denial::RuleDenied { rule: rule.name.clone() });
+                };
+                spared = why;
             }
             watch(Step::Spares(rule, spared));
         }

@@ -98,6 +98,9 @@ fn haiku(more: &Value) -> Value {
     body
 }
 
+/// What opens a feature in a grant.
+type Change = fn(&mut Grant);
+
 fn reason(decision: Result<String, Denial>) -> &'static str {
     decision.map_or_else(|denial| denial.reason(), |_| "allowed")
 }
@@ -237,7 +240,7 @@ fn features_need_their_key() {
     let added = json!([{ "role": "system", "content": [
         { "type": "tool_addition", "tool": { "type": "tool_definition", "definition": { "type": "web_fetch_20260318" } } },
     ] }]);
-    let rows: [(Value, &str, fn(&mut Grant)); 10] = [
+    let rows: [(Value, &str, Change); 10] = [
         (
             json!({ "tools": [{ "type": "web_search_20260318", "name": "web_search" }] }),
             "server_tool_forbidden",
