@@ -145,3 +145,42 @@ pub(super) fn key_id(key: &EncodingKey, algorithm: jsonwebtoken::Algorithm) -> R
         Jwk::from_encoding_key(key, algorithm).map_err(|error| format!("the signing key is of no use: {error}"))?;
     jwk.thumbprint(ThumbprintHash::SHA256).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{IssuerRules, KeyLife};
+    use crate::identity::{Bearer, CacheBounds, Caller, Issuers, RequiredClaim};
+
+    #[test]
+    fn what_is_signed_verifies_with_every_claim_where_the_issuer_has_it() {
+        let config = || {
+            let tenant = Accepted::OneOf(vec!["t-1".to_owned(), "t-2".to_owned()]);
+            let rules = IssuerRules {
+                name: "test".to_owned(),
+                issuer: "https://issuer.test".to_owned(),
+                audience: vec!["api://claude".to_owned()],
+                algorithms: vec![Algorithm::HS512],
+                max_lifetime: Some(HOUR),
+                leeway: Duration::ZERO,
+                required_claims: vec![RequiredClaim { claim: "/ids/tenant".parse().unwrap(), accepted: tenant }],
+                scope_claim: Some("/realm_access/roles".parse().unwrap()),
+                team_claim: Some("/realm_access/teams".parse().unwrap()),
+                subject_claim: "/ids/user".parse().unwrap(),
+                email_claim: None,
+                required_binding: None,
+            };
+            let keys = KeySource::Secret(Secret::new(vec![7; 64]));
+            IssuerConfig { rules, keys, life: KeyLife::default(), signing_key: None }
+        };
+        let claims = Claims { subject: "alice", scope: "a b", team: Some("red"), lifetime: HOUR };
+        let token = sign(&config(), None, &claims).unwrap();
+        let (issuers, _) = Issuers::new(vec![config()], None, CacheBounds::default());
+        let token = issuers.verify(Bearer::parse(&token).unwrap(), SystemTime::now()).unwrap();
+        let caller = Caller::new(token, std::net::Ipv4Addr::LOCALHOST.into());
+        assert_eq!(
+            (caller.subject(), caller.scopes(), caller.teams()),
+            ("alice", &["a".to_owned(), "b".to_owned()][..], &["red".to_owned()][..])
+        );
+    }
+}

@@ -115,7 +115,9 @@ fn text(value: Option<&Value>) -> Result<Option<String>, Denial> {
 fn scopes<'c>(path: Option<&ClaimPath>, claims: &'c Claims) -> Option<&'c Value> {
     match path {
         Some(path) => path.find(claims),
-        None => ["scope", "scp", "permissions", "roles"].iter().find_map(|name| claims.get(*name)),
+        None => ["scope", "scp", "permissions", "roles"]
+            .iter()
+            .find_map(|name| claims.get(*name).filter(|value| !value.is_null())),
     }
 }
 
