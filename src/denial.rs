@@ -333,6 +333,17 @@ impl Denial {
         }
     }
 
+    /// The rule that decided, where one did.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::RuleDenied { rule } | Self::HoursForbidden { rule } => Some(rule),
+            Self::LimitReached { limit, .. } | Self::LimitSpent { limit, .. } | Self::StoreUnavailable { limit } => {
+                Some(limit)
+            }
+            _ => None,
+        }
+    }
+
     /// The API's error type, and with it the status.
     pub fn error_type(&self) -> ErrorType {
         match self {

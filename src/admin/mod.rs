@@ -10,8 +10,9 @@ use pingora::protocols::http::ServerSession;
 
 use crate::audit::AuditLog;
 use crate::identity::Issuers;
-use crate::identity::revocation::{FileStatus, Revocations, Source};
-use crate::limit::{BodyMemory, InFlight};
+use crate::identity::binding::Binder;
+use crate::identity::revocation::{FileStatus, Revocations, Source, StoreStatus};
+use crate::limit::{BodyMemory, InFlight, Limits};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -52,6 +53,12 @@ pub struct Admin {
     pub revocations: Arc<Revocations>,
     /// How following their file goes, if there is one.
     pub revocation_file: Option<Arc<FileStatus>>,
+    /// How following their set in the store goes, if there is one.
+    pub revocation_set: Option<Arc<StoreStatus>>,
+    /// Counts of limits.
+    pub limits: Arc<Limits>,
+    /// Proofs of possession.
+    pub binder: Arc<Binder>,
 }
 
 impl Admin {
@@ -74,29 +81,60 @@ impl Admin {
     }
 
     fn metrics_text(&self) -> Vec<u8> {
-        let gauge = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         self.metrics.in_flight.set(gauge(self.in_flight.count()));
         self.metrics.body_bytes.set(gauge(self.body_memory.held()));
         self.metrics.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
         self.metrics.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
-        self.metrics
-            .revocations
-            .set(gauge(self.revocations.entries(Source::File) + self.revocations.entries(Source::Store)));
-        for set in self.readiness.issuers.key_sets(SystemTime::now()) {
-            let labels = &[set.issuer];
-            self.metrics.jwks_keys.with_label_values(labels).set(gauge(set.keys));
-            let failures = i64::try_from(set.fetch_failures).unwrap_or(i64::MAX);
-            self.metrics.jwks_fetch_failures.with_label_values(labels).set(failures);
-            if let Some(age) = set.age {
-                self.metrics.jwks_age.with_label_values(labels).set(age.as_secs_f64());
-            }
-        }
-        if let Some(file) = &self.revocation_file {
-            self.metrics.revocation_faulty.set(i64::from(file.is_faulty()));
-            self.metrics.revocation_age.set(file.age().as_secs_f64());
-        }
+        self.show_identity();
+        self.show_limits();
         self.metrics.text()
     }
+}
+
+impl Admin {
+    fn show_identity(&self) {
+        let metrics = &self.metrics;
+        let revocations = self.revocations.entries(Source::File) + self.revocations.entries(Source::Store);
+        metrics.revocations.set(gauge(revocations));
+        let ages = [
+            self.revocation_file.as_ref().map(|file| file.age()),
+            self.revocation_set.as_ref().and_then(|set| set.age()),
+        ];
+        if let Some(oldest) = ages.into_iter().flatten().max() {
+            metrics.revocation_age.set(oldest.as_secs_f64());
+        }
+        let faulty = self.revocation_file.as_ref().is_some_and(|file| file.is_faulty())
+            || self.revocation_set.as_ref().is_some_and(|set| set.unknown_members() > 0);
+        metrics.revocation_faulty.set(i64::from(faulty));
+        for set in self.readiness.issuers.key_sets(SystemTime::now()) {
+            let labels = &[set.issuer];
+            metrics.jwks_keys.with_label_values(labels).set(gauge(set.keys));
+            metrics.jwks_fetch_failures.with_label_values(labels).set(count(set.fetch_failures));
+            if let Some(age) = set.age {
+                metrics.jwks_age.with_label_values(labels).set(age.as_secs_f64());
+            }
+        }
+        metrics.proofs_forgotten.set(count(self.binder.forgotten()));
+    }
+
+    fn show_limits(&self) {
+        let metrics = &self.metrics;
+        metrics.limit_counts.set(gauge(self.limits.counts()));
+        let Some(store) = self.limits.store_state() else { return };
+        metrics.store_up.set(i64::from(store.up));
+        metrics.store_failures.set(count(store.failures));
+        metrics.store_local_decisions.set(count(store.local_decisions));
+        metrics.store_waiting.set(gauge(store.waiting));
+        metrics.store_lost.set(count(store.lost));
+    }
+}
+
+fn gauge(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn count(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[async_trait]

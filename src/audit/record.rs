@@ -33,6 +33,15 @@ pub struct Record {
     /// The token's teams.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub teams: Vec<String>,
+    /// The Claude Code session, as the client names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// The Claude Code agent, as the client names it; the main loop has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<String>,
+    /// The agent that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_agent_id: Option<String>,
     /// The HTTP method.
     pub method: String,
     /// The path without its query; parts that no endpoint has are left out.
@@ -53,7 +62,7 @@ pub struct Record {
     pub max_tokens: Option<u64>,
     /// What was decided.
     pub decision: Decision,
-    /// The grant that allowed it.
+    /// The rule that decided: the grant that allowed it, or the address rule, grant or limit that did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Why it was refused or failed: a name from a closed list.
@@ -85,6 +94,9 @@ pub struct Record {
     /// What the answer used, in the API's own names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What that costs at the prices in force, in US dollars; absent when the model's price is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
     /// Content deltas seen when a stream ended before its totals: a floor for the output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial_deltas: Option<u64>,

@@ -1,29 +1,33 @@
 //! `portcullis serve`: composes the rooms into a running proxy.
 
+mod stop;
+mod upkeep;
+
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::future::{OptionFuture, join_all, join3};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use pingora::prelude::{Server, background_service};
+use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
-use pingora::services::background::BackgroundService;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
-use tokio::signal::unix::{SignalKind, signal};
 
+use self::stop::{FLUSH, Stop, keep_counts};
+use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
-use crate::config::Config;
-use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
+use crate::config::{Config, OnStoreFailure};
+use crate::gateway::{Announced, BoundSocket, Bounds, Freshness, Gateway, ProxyProtocol, SocketService, tls_settings};
 use crate::identity::binding::Binder;
-use crate::identity::revocation::{FileFollower, Revocations};
-use crate::identity::{CacheBounds, Issuers, KeyFetcher};
-use crate::limit::{BodyMemory, Door, InFlight};
+use crate::identity::revocation::{Revocations, StoreFollower};
+use crate::identity::{CacheBounds, Issuers};
+use crate::limit::{BodyMemory, Door, InFlight, Limits};
+use crate::store::Store;
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
 
@@ -77,8 +81,29 @@ impl Proxy {
             Issuers::new(config.issuers, Some(config.state_directory.clone()), CacheBounds::default());
         let issuers = Arc::new(issuers);
         let revocations = Arc::<Revocations>::default();
-        let revoked_file = config.revocation.file.map(|file| file.enforce(Arc::clone(&revocations)));
-        let revocation_status = revoked_file.as_ref().map(FileFollower::status);
+        let mut others: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let revocation_file = config.revocation.file.map(|file| {
+            let follower = file.enforce(Arc::clone(&revocations));
+            let status = follower.status();
+            others.push(follower.run().boxed());
+            status
+        });
+        let store = match &config.store {
+            Some(store) => Some(Arc::new(Store::new(store).map_err(|error| format!("the store: {error}"))?)),
+            None => None,
+        };
+        if let Some(store) = store.clone() {
+            others.push(async move { store.upkeep().await }.boxed());
+        }
+        let revocation_set = config.revocation.store_key.zip(store.clone()).map(|(key, store)| {
+            let follower = StoreFollower::new(store, key, Arc::clone(&revocations));
+            let status = follower.status();
+            others.push(follower.run().boxed());
+            status
+        });
+        let budgets = config.state_directory.join("budgets.json");
+        let limits = Limits::new(config.limits, config.prices.clone(), store, Some(budgets));
+        let binder = Arc::new(Binder::new(config.listen.origins));
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);
         let readiness =
@@ -89,9 +114,15 @@ impl Proxy {
             door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
             revocations: Arc::clone(&revocations),
-            binder: Binder::new(config.listen.origins),
+            revocation_freshness: revocation_set.clone().map(|set| match config.revocation.on_store_failure {
+                OnStoreFailure::Closed => Freshness { set, most: config.revocation.max_staleness },
+                OnStoreFailure::Open => Freshness { set, most: Duration::MAX },
+            }),
+            binder: Arc::clone(&binder),
             cut_streams: config.revocation.cut_streams,
             policy: config.policy,
+            limits: Arc::clone(&limits),
+            prices: config.prices,
             upstream: Arc::clone(&upstream),
             key,
             audit: audit.clone(),
@@ -109,7 +140,10 @@ impl Proxy {
             metrics,
             readiness: readiness.clone(),
             revocations,
-            revocation_file: revocation_status,
+            revocation_file,
+            revocation_set,
+            limits: Arc::clone(&limits),
+            binder,
             in_flight: Arc::clone(&in_flight),
             body_memory,
         };
@@ -140,15 +174,17 @@ impl Proxy {
         server.add_service(admin_service).add_dependency(&sockets);
         server.add_service(background_service(
             "keys and addresses",
-            Upkeep { fetchers, upstream, revoked_file: std::sync::Mutex::new(revoked_file) },
+            Upkeep { fetchers, upstream, limits: Arc::clone(&limits), others: Mutex::new(others) },
         ));
         server.add_service(background_service(
             "readiness",
-            ReadyOnce { readiness, on_ready: std::sync::Mutex::new(Some(Box::new(on_ready))) },
+            ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, audit: audit.clone(), drain };
+        let stop = Stop { in_flight, limits: Arc::clone(&limits), audit: audit.clone(), drain };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
+        let counted = keep_counts(&limits);
+        tracing::info!(counted, "stopped at once");
         if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
     }
 }
@@ -163,87 +199,3 @@ fn server_conf(workers: usize, drain: Duration) -> ServerConf {
         ..ServerConf::default()
     }
 }
-
-/// Work beside the requests: issuers' keys, the upstream's addresses, revocations.
-struct Upkeep {
-    fetchers: Vec<KeyFetcher>,
-    upstream: Arc<Upstream>,
-    /// Taken once, by the service's start.
-    revoked_file: std::sync::Mutex<Option<FileFollower>>,
-}
-
-#[async_trait]
-impl BackgroundService for Upkeep {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        let fetching = join_all(self.fetchers.iter().map(KeyFetcher::run));
-        let revoked_file = self.revoked_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let following = OptionFuture::from(revoked_file.map(FileFollower::run));
-        tokio::select! {
-            // Together: where there is nothing to fetch, names are resolved all the same, and the reverse.
-            _ = join3(fetching, self.upstream.keep_resolving(), following) => {}
-            _ = shutdown.changed() => {}
-        }
-    }
-}
-
-type OnReady = Box<dyn FnOnce() + Send>;
-
-/// Says once that the proxy is ready.
-struct ReadyOnce {
-    readiness: Readiness,
-    on_ready: std::sync::Mutex<Option<OnReady>>,
-}
-
-#[async_trait]
-impl BackgroundService for ReadyOnce {
-    async fn start(&self, _: ShutdownWatch) {
-        let mut beat = tokio::time::interval(Duration::from_millis(10));
-        while !self.readiness.missing().is_empty() {
-            beat.tick().await;
-        }
-        let on_ready = self.on_ready.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(on_ready) = on_ready {
-            on_ready();
-        }
-    }
-}
-
-/// Ends the process: at once on SIGINT, after the requests under way on SIGTERM and SIGQUIT.
-struct Stop {
-    in_flight: Arc<InFlight>,
-    audit: AuditLog,
-    drain: Duration,
-}
-
-/// Time for connections that were accepted at the last moment to become requests.
-const SETTLE: Duration = Duration::from_millis(100);
-
-#[async_trait]
-impl ShutdownSignalWatch for Stop {
-    async fn recv(&self) -> ShutdownSignal {
-        let (Ok(mut terminate), Ok(mut quit), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::quit()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals cannot be received");
-            return ShutdownSignal::FastShutdown;
-        };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = quit.recv() => {}
-            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
-        }
-        let (in_flight, audit, drain) = (Arc::clone(&self.in_flight), self.audit.clone(), self.drain);
-        tracing::info!(requests = in_flight.count(), "draining");
-        std::thread::spawn(move || {
-            std::thread::sleep(SETTLE);
-            let left = in_flight.wait_for_none(drain);
-            let recorded = audit.flush(FLUSH);
-            tracing::info!(requests_cut = left, recorded, "stopped");
-            std::process::exit(i32::from(!recorded));
-        });
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
-/// Longest wait for the audit log at the end.
-const FLUSH: Duration = Duration::from_secs(5);

@@ -37,7 +37,7 @@ impl From<Denial> for Stop {
 
 impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
-    /// policy. What comes out may go upstream.
+    /// policy, limits. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
         if !self.audit.is_writable() {
             return Err(Denial::AuditUnavailable.into());
@@ -52,6 +52,8 @@ impl Gateway {
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        let headers = &session.req_header().headers;
+        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|(body, _)| body)).await?;
         let watch = self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller));
         let (body, held) = match body {
             Some((body, held)) => (Some(body), Some(held)),
@@ -62,7 +64,7 @@ impl Gateway {
             ctx.body_length = body.len();
             replay::install(session, body, watch, &ctx.real_session);
         }
-        Ok(Exchange::new(permit, held))
+        Ok(Exchange::new(permit, metered, held))
     }
 
     /// The door and the address rules: before any cryptography.
@@ -75,7 +77,7 @@ impl Gateway {
     }
 
     /// The verified caller.
-    fn identify(&self, session: &Session, address: IpAddr) -> Result<Caller, Denial> {
+    pub(super) fn identify(&self, session: &Session, address: IpAddr) -> Result<Caller, Denial> {
         let request = session.req_header();
         let bearer = Bearer::from_headers(&request.headers)?;
         // Logs and histories keep URLs: a token in one is lost, and must not go upstream with it.
@@ -84,6 +86,9 @@ impl Gateway {
         }
         let verified = self.issuers.verify(bearer, SystemTime::now());
         let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
+        if self.revocation_freshness.as_ref().is_some_and(|freshness| freshness.set.is_stale(freshness.most)) {
+            return Err(Denial::RevocationUnavailable("the set in the store was not read for too long".to_owned()));
+        }
         if let Some(by) = revoked_by(&self.revocations, &caller) {
             return Err(Denial::TokenRevoked { by });
         }

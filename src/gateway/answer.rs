@@ -1,6 +1,6 @@
 //! Answers that are ours: refusals, failures, and the one call that is served here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header;
@@ -8,6 +8,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::metering;
 use super::response::REQUEST_ID;
 use crate::claude::{self, ErrorType};
 use crate::denial::{BindingFault, Denial};
@@ -29,6 +30,7 @@ pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &st
         // Up to the next second: who comes back a moment early is refused again.
         response.insert_header(header::RETRY_AFTER, wait.as_millis().div_ceil(1000).max(1).to_string())?;
     }
+    metering::tell_refusal(&mut response, denial, SystemTime::now())?;
     if denial.forbids_retry() {
         response.insert_header("x-should-retry", "false")?; // SDKs retry a 429 otherwise
     }

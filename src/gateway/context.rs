@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
+use super::metering::Metered;
 use crate::claude::{AnswerReader, Match, ModelPage, Peek};
 use crate::denial::Denial;
 use crate::identity::Caller;
@@ -73,6 +74,10 @@ pub(super) struct Exchange {
     pub(super) rewrite: Option<Rewrite>,
     /// The last chunk of the answer was passed on.
     pub(super) ended: bool,
+    /// What is held of the limits.
+    pub(super) metered: Option<Metered>,
+    /// The limit that ends the answer at the next event.
+    pub(super) spent: Option<Denial>,
     /// What went wrong after the permit.
     pub(super) failure: Option<Denial>,
 }
@@ -93,9 +98,11 @@ pub(super) struct Rewrite {
 }
 
 impl Exchange {
-    pub(super) fn new(permit: Permit, body: Option<Held>) -> Self {
+    pub(super) fn new(permit: Permit, metered: Metered, body: Option<Held>) -> Self {
         Self {
             permit,
+            metered: Some(metered),
+            spent: None,
             _body: body,
             attempts: 0,
             upstream: None,

@@ -7,6 +7,7 @@ mod client_certificate;
 mod context;
 mod failure;
 mod listen;
+mod metering;
 mod proxy;
 mod proxy_protocol;
 mod record;
@@ -14,6 +15,7 @@ mod replay;
 mod request;
 mod response;
 mod revoked;
+mod whoami;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,11 +27,12 @@ pub use listen::{BoundSocket, SocketService, tls_settings};
 pub use proxy_protocol::{Announced, ProxyProtocol};
 
 use crate::audit::AuditLog;
+use crate::claude::Prices;
 use crate::credential::UpstreamKey;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
-use crate::identity::revocation::Revocations;
-use crate::limit::{BodyMemory, Door, InFlight};
+use crate::identity::revocation::{Revocations, StoreStatus};
+use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -42,12 +45,18 @@ pub struct Gateway {
     pub issuers: Arc<Issuers>,
     /// Whose token is good no longer.
     pub revocations: Arc<Revocations>,
+    /// How old the revocations of the store may be; `None` where there is no such set.
+    pub revocation_freshness: Option<Freshness>,
     /// Whom bound tokens belong to.
-    pub binder: Binder,
+    pub binder: Arc<Binder>,
     /// Whether requests under way end when their caller is revoked.
     pub cut_streams: bool,
     /// What they may do.
     pub policy: Policy,
+    /// How much.
+    pub limits: Arc<Limits>,
+    /// What calls cost, for the record.
+    pub prices: Prices,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
     /// As whom.
@@ -62,6 +71,14 @@ pub struct Gateway {
     pub body_memory: Arc<BodyMemory>,
     /// Bounds on what one client may send.
     pub bounds: Bounds,
+}
+
+/// How old the revocations of the store may be before nobody is let in.
+pub struct Freshness {
+    /// How reading them goes.
+    pub set: Arc<StoreStatus>,
+    /// The bound.
+    pub most: Duration,
 }
 
 /// Bounds on what one client may send, and whom to believe about its address.

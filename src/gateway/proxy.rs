@@ -48,6 +48,9 @@ impl ProxyHttp for Gateway {
             answer::hello(session, &ctx.id).await?;
             return Ok(true);
         }
+        if Self::is_whoami(session) {
+            return self.answer_whoami(session, ctx).await;
+        }
         let admitted = self.admit(session, ctx).await;
         let after = ctx.arrived.elapsed();
         ctx.decided = Some(after);
@@ -57,12 +60,7 @@ impl ProxyHttp for Gateway {
                 ctx.stage = Stage::Permitted(Box::new(exchange));
                 Ok(false) // Carry on to `upstream_peer`.
             }
-            Err(Stop::Refused(denial)) => {
-                let written = answer::deny(session, &denial, &ctx.id).await;
-                ctx.stage = Stage::Refused(denial);
-                written?;
-                Ok(true) // The answer is written.
-            }
+            Err(Stop::Refused(denial)) => refuse(session, ctx, denial).await,
             Err(Stop::Gone(error)) => Err(error.into_down()),
         }
     }
@@ -228,6 +226,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
+        self.settle(ctx, session.response_written().map(|response| response.status.as_u16()));
         let record = self.conclude(session, ctx);
         self.audit.write(record).await;
         self.metrics.audit_records.inc();
@@ -245,6 +244,17 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    async fn answer_whoami(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+        match self.whoami(session, ctx).await {
+            Ok(body) => {
+                ctx.stage = Stage::Answered;
+                answer::document(session, body, &ctx.id).await?;
+                Ok(true)
+            }
+            Err(denial) => refuse(session, ctx, denial).await,
+        }
+    }
+
     /// The reason behind an error that a [`RevocationWatch`](super::revoked::RevocationWatch) made.
     fn revoked(&self, error: &Error, ctx: &RequestCtx) -> Option<Denial> {
         if *error.etype() != REVOKED {
@@ -253,6 +263,13 @@ impl Gateway {
         let by = ctx.caller.as_ref().and_then(|caller| revoked_by(&self.revocations, caller));
         Some(Denial::TokenRevoked { by: by.unwrap_or("a list that has changed since") })
     }
+}
+
+/// Refuses a request; the answer is written then.
+async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
+    let written = answer::deny(session, &denial, &ctx.id).await;
+    ctx.stage = Stage::Refused(denial);
+    written.map(|()| true)
 }
 
 /// Notes why a permitted call failed, and gives Pingora an error that ends it.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
 use pingora_proxy::Session;
 
 use super::Gateway;
 use super::context::{RequestCtx, Stage};
+use super::whoami::dollars;
 use crate::audit::{Decision, Record, Timings};
 use crate::claude::{Answer, Family, Model};
 
@@ -24,6 +26,9 @@ impl Gateway {
             subject: None,
             token_id: None,
             teams: Vec::new(),
+            session_id: claimed(&request.headers, "x-claude-code-session-id"),
+            agent_id: claimed(&request.headers, "x-claude-code-agent-id"),
+            parent_agent_id: claimed(&request.headers, "x-claude-code-parent-agent-id"),
             method: request.method.to_string(),
             path: shown(request.uri.path()),
             endpoint: ctx.found.as_ref().map(|found| found.endpoint.group.name()),
@@ -43,6 +48,7 @@ impl Gateway {
             error_type: None,
             stop_reason: None,
             usage: None,
+            cost_usd: None,
             partial_deltas: None,
             request_bytes: session.body_bytes_read() as u64,
             response_bytes: session.body_bytes_sent() as u64,
@@ -87,6 +93,8 @@ impl Gateway {
                 record.timings.connected_ms = exchange.connected.map(millis);
                 record.timings.first_byte_ms = exchange.first_byte.map(millis);
                 if let Some(answer) = exchange.reader.as_ref().map(crate::claude::AnswerReader::answer) {
+                    let asked = ctx.call.as_ref().and_then(|call| call.models().next());
+                    record.cost_usd = self.cost(&answer, asked).map(dollars);
                     self.conclude_answer(answer, exchange.ended, record, family);
                 }
                 record.complete &= exchange.failure.is_none();
@@ -96,16 +104,27 @@ impl Gateway {
         if let Some(denial) = denial {
             self.metrics.denied(denial);
             record.reason = Some(denial.reason());
+            if let Some(rule) = denial.rule() {
+                record.rule = Some(rule.to_owned());
+            }
             record.detail = Some(denial.to_string());
         } else if !record.complete {
             record.reason = Some("client_left");
         }
     }
 
+    /// What an answer costs in nano-dollars, by the model that answered, else by the one that was asked.
+    fn cost(&self, answer: &Answer, asked: Option<&Model>) -> Option<u64> {
+        let usage = answer.usage.as_ref()?;
+        let answered_by = answer.model.as_deref();
+        let price = answered_by.and_then(|name| self.prices.of_name(name)).or_else(|| self.prices.of(asked?))?;
+        Some(self.prices.cost(usage, answered_by, price, false))
+    }
+
     fn conclude_answer(&self, answer: Answer, ended: bool, record: &mut Record, family: &mut Option<Family>) {
         if let Some(usage) = &answer.usage {
             let by = answer.model.as_deref().map(Family::of);
-            self.metrics.used(by.or(*family).unwrap_or(Family::Other), usage);
+            self.metrics.used(by.or(*family).unwrap_or(Family::Other), usage, record.cost_usd);
         }
         record.complete = ended;
         record.partial_deltas = (record.stream && !answer.complete).then_some(answer.deltas);
@@ -115,6 +134,14 @@ impl Gateway {
         record.usage = answer.usage;
     }
 }
+
+/// What the client says of itself in a header: visible ASCII, and no longer than such ids are.
+fn claimed(headers: &HeaderMap, name: &str) -> Option<String> {
+    let text = headers.get(name)?.to_str().ok()?;
+    (text.len() <= MAX_CLAIMED && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+const MAX_CLAIMED: usize = 128;
 
 /// A path for the record. Segments that no endpoint of the API has, for they are long or hold other letters, may be
 /// anything, a token by mistake among them, and are not written down.

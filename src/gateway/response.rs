@@ -6,6 +6,7 @@ use pingora::http::ResponseHeader;
 use smallvec::SmallVec;
 
 use super::context::{Change, Exchange, RequestCtx, Rewrite};
+use super::metering;
 use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
 use crate::denial::Denial;
 
@@ -46,6 +47,9 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         None => response.insert_header("request-id", &id).map_err(internal)?,
     }
     response.insert_header(REQUEST_ID, id).map_err(internal)?;
+    if let Some(metered) = &exchange.metered {
+        metering::tell_standing(response, metered.reservation.standing()).map_err(internal)?;
+    }
     let content_type = response.headers.get(header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     exchange.reader = Some(AnswerReader::new(content_type));
     let json = content_type.is_some_and(|value| value.starts_with(b"application/json"));
@@ -96,7 +100,14 @@ pub(super) fn take_chunk(
     shows: impl Fn(&Model) -> bool,
 ) -> Result<(), Denial> {
     if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
+        // Between two events an error event can follow, and what came so far has been passed on.
+        if reader.is_between_events()
+            && let Some(spent) = exchange.spent.take()
+        {
+            return Err(spent);
+        }
         reader.feed(bytes);
+        metering::watch_usage(exchange);
     }
     if let Some(Rewrite { change, whole }) = &mut exchange.rewrite {
         if let Some(bytes) = chunk.take() {

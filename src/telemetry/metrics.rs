@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use super::unknown_names::UnknownNames;
@@ -17,6 +17,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     denied: IntCounterVec,
     tokens: IntCounterVec,
+    cost: CounterVec,
     duration: HistogramVec,
     first_byte: Histogram,
     decision: Histogram,
@@ -42,6 +43,20 @@ pub struct Metrics {
     pub jwks_age: GaugeVec,
     /// Fetches of an issuer's keys that failed.
     pub jwks_fetch_failures: IntGaugeVec,
+    /// Counts of limits in memory.
+    pub limit_counts: IntGauge,
+    /// 1 while the shared store answers.
+    pub store_up: IntGauge,
+    /// Calls to the store that failed.
+    pub store_failures: IntGauge,
+    /// Calls that were decided without the store.
+    pub store_local_decisions: IntGauge,
+    /// Corrections that wait for the store.
+    pub store_waiting: IntGauge,
+    /// Corrections that there was no room for.
+    pub store_lost: IntGauge,
+    /// DPoP proofs that were forgotten while they could still be replayed.
+    pub proofs_forgotten: IntGauge,
     upstream_retries: IntCounter,
     unknown_names: UnknownNames,
 }
@@ -108,6 +123,12 @@ impl Metrics {
             )?,
             denied: counters("portcullis_denied_total", "Requests refused or failed here, by reason", &["reason"])?,
             tokens: counters("portcullis_tokens_total", "Tokens by kind and model family", &["kind", "model_family"])?,
+            cost: {
+                let help = "Cost of answers in US dollars at the prices in force, by model family";
+                let counters = CounterVec::new(Opts::new("portcullis_cost_usd_total", help), &["model_family"])?;
+                registry.register(Box::new(counters.clone()))?;
+                counters
+            },
             duration,
             first_byte: histogram(
                 "portcullis_first_byte_seconds",
@@ -145,6 +166,22 @@ impl Metrics {
                 "Fetches of an issuer's keys that failed",
                 &["issuer"],
             )?,
+            limit_counts: gauge("portcullis_limit_counts", "Counts of limits that are kept in memory")?,
+            store_up: gauge("portcullis_store_up", "1 while the shared store answers; 0 also where there is none")?,
+            store_failures: gauge("portcullis_store_failures_total", "Calls to the shared store that failed")?,
+            store_local_decisions: gauge(
+                "portcullis_store_local_decisions_total",
+                "Calls whose limits were decided without the shared store",
+            )?,
+            store_waiting: gauge("portcullis_store_waiting", "Corrections that wait for the shared store")?,
+            store_lost: gauge(
+                "portcullis_store_lost_total",
+                "Corrections that there was no room for while the shared store was away",
+            )?,
+            proofs_forgotten: gauge(
+                "portcullis_dpop_proofs_forgotten_total",
+                "DPoP proofs that were forgotten while they could still be replayed",
+            )?,
             upstream_retries: counter(
                 "portcullis_upstream_retries_total",
                 "Attempts after the first to reach the upstream",
@@ -171,8 +208,11 @@ impl Metrics {
         self.denied.with_label_values(&[denial.reason()]).inc();
     }
 
-    /// Counts what an answer used.
-    pub fn used(&self, family: Family, usage: &Usage) {
+    /// Counts what an answer used, and what that costs where the price is known.
+    pub fn used(&self, family: Family, usage: &Usage, cost_usd: Option<f64>) {
+        if let Some(cost) = cost_usd {
+            self.cost.with_label_values(&[family.label()]).inc_by(cost);
+        }
         for (kind, tokens) in [
             ("input", usage.input_tokens),
             ("output", usage.output_tokens),
@@ -223,12 +263,13 @@ mod tests {
     fn every_metric_registers_and_shows() {
         let metrics = Metrics::new().unwrap();
         metrics.denied(&Denial::CredentialMissing);
-        metrics.used(Family::Opus, &Usage { input_tokens: Some(7), ..Usage::default() });
+        metrics.used(Family::Opus, &Usage { input_tokens: Some(7), ..Usage::default() }, Some(0.25));
         metrics.request_ended(Some("messages"), Some(Family::Opus), Some(200), Duration::from_secs(1));
         let text = String::from_utf8(metrics.text()).unwrap();
         for line in [
             "portcullis_denied_total{reason=\"credential_missing\"} 1",
             "portcullis_tokens_total{kind=\"input\",model_family=\"opus\"} 7",
+            "portcullis_cost_usd_total{model_family=\"opus\"} 0.25",
             "portcullis_requests_total{endpoint=\"messages\",model_family=\"opus\",status=\"200\"} 1",
             "portcullis_requests_in_flight 0",
         ] {

@@ -8,6 +8,8 @@ mod commands;
 mod configuration;
 mod harness;
 mod identity;
+mod limits;
+mod policy;
 mod proxy_protocol;
 mod refusals;
 mod revocation;

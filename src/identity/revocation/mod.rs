@@ -6,6 +6,7 @@
 mod entry;
 mod file;
 mod list;
+mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 pub use entry::Entry;
 pub use file::{FileFault, FileFollower, FileStatus, RevocationFile};
+pub use store::{StoreFollower, StoreStatus};
 
 use list::List;
 

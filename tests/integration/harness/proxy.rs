@@ -141,11 +141,6 @@ impl Proxy {
         self.process.wait();
     }
 
-    /// The folder of the audit log.
-    pub fn audit(&self) -> &Path {
-        &self.audit
-    }
-
     /// The record of the request with our id `request_id`.
     pub async fn record(&self, request_id: &str) -> Value {
         let deadline = Instant::now() + Duration::from_secs(30);
