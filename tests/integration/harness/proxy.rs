@@ -1,6 +1,6 @@
 //! `portcullis serve` with a configuration of its own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
