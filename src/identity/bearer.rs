@@ -106,12 +106,17 @@ fn is_anthropic(token: &[u8]) -> bool {
 
 /// Three parts of base64url with dots between (RFC 7515 section 3.1).
 fn looks_like_jwt(text: &str) -> bool {
-    let base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    // Piece by piece and without a branch for each byte, which the compiler turns into vector instructions.
+    let is_base64url = |piece: &[u8]| piece.iter().fold(true, |all, byte| all & is_base64url_or_dot(*byte));
     text.len() <= MAX_TOKEN
-        && text.as_bytes().iter().all(base64url)
-        && text.split('.').count() == 3
+        && text.as_bytes().chunks(64).all(is_base64url)
+        && memchr::memchr_iter(b'.', text.as_bytes()).count() == 2
         && !text.starts_with('.')
         && !text.ends_with('.')
+}
+
+fn is_base64url_or_dot(byte: u8) -> bool {
+    byte.is_ascii_digit() | byte.is_ascii_alphabetic() | (byte == b'-') | (byte == b'_') | (byte == b'.')
 }
 
 #[cfg(test)]
