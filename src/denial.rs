@@ -94,7 +94,7 @@ pub enum Denial {
         /// The rule's name.
         rule: String,
     },
-    /// Every grant that covers the model is closed at this hour.
+    /// The grant that has the say over the model is closed at this hour.
     #[error("outside the hours of {rule}")]
     HoursForbidden {
         /// The grant's name.
@@ -428,7 +428,10 @@ impl Denial {
             Self::RuleDenied { .. } => "A rule of your administrator denies this call.".to_owned(),
             Self::HoursForbidden { .. } => "Your grant for this model is closed at this hour.".to_owned(),
             Self::ThinkingForbidden { ceiling, .. } => {
-                format!("thinking.budget_tokens: at most {ceiling} with your grants for this model.")
+                format!(
+                    "thinking: at most {ceiling} tokens with your grants for this model; set thinking.budget_tokens, disable \
+                     thinking, or lower max_tokens."
+                )
             }
             Self::FeatureForbidden(feature) => format!("You have no grant for {feature} with this model."),
             Self::PriceUnknown { model } => {

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::LazyLock;
 
+use memchr::memmem::Finder;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
@@ -394,14 +396,18 @@ impl Part<'_> {
 /// of the body: it is read only when it has a key that they need, plainly or behind an escape.
 fn read_blocks<E: de::Error>(blocks: &RawValue, level: Level, reader: &mut Reader) -> Result<(), E> {
     let text = blocks.get();
-    let has = |key: &str| memchr::memmem::find(text.as_bytes(), key.as_bytes()).is_some();
-    if !has("definition") && !has("file_id") && !has("\\u00") {
+    if !TELLING.iter().any(|key| key.find(text.as_bytes()).is_some()) {
         return Ok(());
     }
     let mut json = serde_json::Deserializer::from_str(text);
     let read = Any { level, reader }.deserialize(&mut json);
     read.map_err(|error| E::custom(explain(&error)))
 }
+
+/// The keys for which blocks are read, and the escape that could hide one. Made once, for that costs more than a search
+/// through a short conversation.
+static TELLING: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| [Finder::new("definition"), Finder::new("file_id"), Finder::new("\\u00")]);
 
 /// A key for a message. What is not spelled like the API's keys may be content, and is not repeated.
 fn shown(key: &str) -> &str {

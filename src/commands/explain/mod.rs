@@ -64,12 +64,12 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
     let mut shown = String::new();
     let decision = explain(config, &question, SystemTime::now(), &mut shown);
     if let Err(denial) = &decision {
-        let (reason, status) = (denial.reason(), denial.error_type().status());
-        line(&mut shown, "decision", &format!("refused: {reason} ({status}): {denial}"));
+        let status = denial.error_type().status();
+        line(&mut shown, "decision", &format!("refused with {status}, {}: {denial}", denial.reason()));
         line(&mut shown, "answer", &denial.message());
     }
     print!("{shown}");
-    decision.map_err(|denial| format!("refused: {}", denial.reason()))
+    decision.map_err(|denial| format!("the call would be refused: {}", denial.reason()))
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, String> {
@@ -134,6 +134,7 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
             let view = serde_json::to_string(&grant.view()).unwrap_or_default();
             let _ = writeln!(shown, "  {view}");
         }
+        line(shown, "decision", "the endpoint is open; give a --body for the decision on a call");
         return Ok(());
     };
     decide(&policy, &caller, &found, &call, &betas, now, shown)
