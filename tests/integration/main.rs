@@ -10,6 +10,7 @@ mod harness;
 mod refusals;
 mod serving;
 mod shutdown;
+mod store;
 mod streams;
 mod upstream_faults;
 mod way;

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod records;
+pub mod redis;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
