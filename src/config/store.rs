@@ -58,6 +58,7 @@ pub struct StoreTls {
 }
 
 /// Reads the section; `Some(None)` when there is none.
+#[allow(clippy::option_option)] // none at all, or one that is wrong
 pub(super) fn read(root: &Section<'_>) -> Option<Option<StoreConfig>> {
     if !root.has("store") {
         return Some(None);
@@ -166,14 +167,12 @@ fn server(section: &Section<'_>, url: &str) -> Option<(StoreServer, bool, i64)> 
 }
 
 fn tls(section: &Section<'_>) -> Option<StoreTls> {
-    let ca = match section.has("ca") {
-        true => {
-            let file = section.file("ca")?;
-            section.usable("ca", pem::authorities(&file))?;
-            Some(file)
-        }
-        false => None,
-    };
+    let mut ca = None;
+    if section.has("ca") {
+        let file = section.file("ca")?;
+        section.usable("ca", pem::authorities(&file))?;
+        ca = Some(file);
+    }
     let (has_certificate, has_key) = (section.has("client_certificate"), section.has("client_key"));
     if has_certificate != has_key {
         section.fault("", "has only one of client_certificate and client_key", "mutual TLS needs both");
