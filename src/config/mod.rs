@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeySource};
 pub use listen::ListenConfig;
-pub use store::{Layout, StoreConfig, StoreServer, StoreTls};
+pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portcullis::config::{Layout, StoreConfig, StoreServer, StoreTls};
+use portcullis::config::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 use portcullis::credential::Secret;
 use portcullis::store::{Store, StoreDown};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -167,5 +167,11 @@ async fn a_sentinel_tells_where_the_master_is() {
         let arguments = [&file.display().to_string(), "--sentinel", "--port", &port.to_string()];
         arguments.iter().map(|argument| (*argument).to_owned()).collect()
     });
-    assert!(counts(&start(&StoreConfig { layout: Layout::Sentinel("main".to_owned()), ..config(&sentinel) })).await);
+    assert!(
+        counts(&start(&StoreConfig {
+            layout: Layout::Sentinel(Sentinel { master: "main".to_owned(), user: None, password: None }),
+            ..config(&sentinel)
+        }))
+        .await
+    );
 }

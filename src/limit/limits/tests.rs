@@ -215,6 +215,33 @@ fn concurrency_comes_back_however_a_call_ends() {
 }
 
 #[test]
+fn no_more_are_under_way_than_the_limit_says_and_all_come_back() {
+    let limits = limits(vec![rule(Per::Everyone, &[(Measure::Concurrent, 5, Span::UnderWay)])]);
+    let (under_way, most) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (limits, under_way, most) = (&limits, &under_way, &most);
+            scope.spawn(move || {
+                let caller = caller(&format!("caller-{thread}"));
+                for turn in 0..500 {
+                    let Ok(held) = at_once(limits.acquire(&who(&caller), &CallDemand::default(), now())) else {
+                        continue;
+                    };
+                    most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    if turn % 2 == 0 {
+                        held.settle(Used::AsReserved, now());
+                    }
+                }
+            });
+        }
+    });
+    assert!((1..=5).contains(&most.into_inner()));
+    assert_eq!(left(&limits, &who(&caller("anybody"))), [5]);
+}
+
+#[test]
 fn a_stream_is_cut_only_when_its_limit_has_no_more_to_give() {
     let mut cut = rule(Per::Subject, &[(Measure::OutputTokens, 100, MINUTE)]);
     let (finish, caller) = (limits(vec![cut.clone()]), caller("one"));
