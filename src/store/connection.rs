@@ -33,8 +33,9 @@ pub(super) enum Connector {
 pub(super) struct Sentinels {
     addresses: Vec<ConnectionAddr>,
     master: String,
-    to_master: RedisConnectionInfo,
-    to_sentinels: RedisConnectionInfo,
+    master_login: RedisConnectionInfo,
+    /// At the sentinels themselves.
+    login: RedisConnectionInfo,
     tls: Option<TlsCertificates>,
 }
 
@@ -67,8 +68,8 @@ impl Connector {
             Layout::Sentinel(sentinel) => Self::Sentinel(Box::new(Sentinels {
                 addresses: addresses().collect(),
                 master: sentinel.master.clone(),
-                to_master: settings,
-                to_sentinels: login(sentinel.user.as_deref(), sentinel.password.as_ref()),
+                master_login: settings,
+                login: login(sentinel.user.as_deref(), sentinel.password.as_ref()),
                 tls,
             })),
         })
@@ -95,17 +96,17 @@ impl Connector {
 impl Sentinels {
     fn client(&self) -> RedisResult<SentinelClient> {
         let mut builder = SentinelClientBuilder::new(self.addresses.clone(), &self.master, SentinelServerType::Master)?
-            .set_client_to_redis_db(self.to_master.db());
-        if let Some(user) = self.to_master.username() {
+            .set_client_to_redis_db(self.master_login.db());
+        if let Some(user) = self.master_login.username() {
             builder = builder.set_client_to_redis_username(user);
         }
-        if let Some(password) = self.to_master.password() {
+        if let Some(password) = self.master_login.password() {
             builder = builder.set_client_to_redis_password(password);
         }
-        if let Some(user) = self.to_sentinels.username() {
+        if let Some(user) = self.login.username() {
             builder = builder.set_client_to_sentinel_username(user);
         }
-        if let Some(password) = self.to_sentinels.password() {
+        if let Some(password) = self.login.password() {
             builder = builder.set_client_to_sentinel_password(password);
         }
         if let Some(tls) = &self.tls {
