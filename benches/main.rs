@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
 
+mod limit;
 mod peek;
 mod policy;
 mod support;
@@ -10,5 +11,5 @@ mod usage;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, token::benches, peek::benches, policy::benches, usage::benches);
+criterion_group!(benches, token::benches, peek::benches, policy::benches, limit::benches, usage::benches);
 criterion_main!(benches);

@@ -24,7 +24,7 @@ pub use fault::{Fault, Faults};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
-pub use store::{Layout, StoreConfig, StoreServer, StoreTls};
+pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 

@@ -38,14 +38,25 @@ pub struct StoreServer {
 }
 
 /// How the servers are laid out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Layout {
     /// One server.
     Single,
     /// A cluster; the servers are where it is asked for its nodes.
     Cluster,
-    /// Sentinels, which know where the master of this name is.
-    Sentinel(String),
+    /// Sentinels, which know where the master is.
+    Sentinel(Sentinel),
+}
+
+/// What sentinels are asked, and as whom.
+#[derive(Debug)]
+pub struct Sentinel {
+    /// The master's name.
+    pub master: String,
+    /// The user at the sentinels; the default one when `None`.
+    pub user: Option<String>,
+    /// The password at the sentinels, which have others than the master has, or none.
+    pub password: Option<Secret>,
 }
 
 /// What TLS to the store needs, checked.
@@ -58,6 +69,7 @@ pub struct StoreTls {
 }
 
 /// Reads the section; `Some(None)` when there is none.
+#[allow(clippy::option_option)] // none at all, or one that is wrong
 pub(super) fn read(root: &Section<'_>) -> Option<Option<StoreConfig>> {
     if !root.has("store") {
         return Some(None);
@@ -74,7 +86,7 @@ fn store(section: &Section<'_>) -> Option<StoreConfig> {
     }
     let servers: Option<Vec<_>> = urls.iter().map(|url| server(section, url)).collect();
     let cluster = section.flag("cluster").unwrap_or_default();
-    let sentinel = section.has("sentinel").then(|| section.table("sentinel", |table| table.required_text("master")));
+    let sentinel = section.has("sentinel").then(|| section.table("sentinel", sentinel));
     let layout = match (cluster, sentinel) {
         (true, Some(_)) => {
             section.fault("cluster", "is set besides sentinel", "keep one of the two");
@@ -94,13 +106,7 @@ fn store(section: &Section<'_>) -> Option<StoreConfig> {
         }
     };
     let user = section.text("user");
-    let password = section.has("password").then(|| section.secret("password"));
-    if password
-        .as_ref()
-        .is_some_and(|secret| secret.as_ref().is_some_and(|secret| std::str::from_utf8(secret.expose()).is_err()))
-    {
-        section.fault("password", "is not text", "check what the reference points at");
-    }
+    let password = password(section);
     let danger_plaintext = section.flag("danger_plaintext").unwrap_or_default();
     let tls = tls(section);
     let servers = servers?;
@@ -129,13 +135,28 @@ fn store(section: &Section<'_>) -> Option<StoreConfig> {
         tls: if is_tls { Some(tls?) } else { None },
         database,
         user,
-        password: match password {
-            Some(secret) => Some(secret?),
-            None => None,
-        },
+        password: password?,
         prefix,
         instances: section.count("instances").and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN),
     })
+}
+
+fn sentinel(section: &Section<'_>) -> Option<Sentinel> {
+    let (master, password) = (section.required_text("master"), password(section));
+    Some(Sentinel { master: master?, user: section.text("user"), password: password? })
+}
+
+#[allow(clippy::option_option)] // none at all, or one that is wrong
+fn password(section: &Section<'_>) -> Option<Option<Secret>> {
+    if !section.has("password") {
+        return Some(None);
+    }
+    let secret = section.secret("password")?;
+    if std::str::from_utf8(secret.expose()).is_err() {
+        section.fault("password", "is not text", "check what the reference points at");
+        return None;
+    }
+    Some(Some(secret))
 }
 
 /// The server, whether TLS is spoken to it, and the database.
@@ -166,14 +187,12 @@ fn server(section: &Section<'_>, url: &str) -> Option<(StoreServer, bool, i64)> 
 }
 
 fn tls(section: &Section<'_>) -> Option<StoreTls> {
-    let ca = match section.has("ca") {
-        true => {
-            let file = section.file("ca")?;
-            section.usable("ca", pem::authorities(&file))?;
-            Some(file)
-        }
-        false => None,
-    };
+    let mut ca = None;
+    if section.has("ca") {
+        let file = section.file("ca")?;
+        section.usable("ca", pem::authorities(&file))?;
+        ca = Some(file);
+    }
     let (has_certificate, has_key) = (section.has("client_certificate"), section.has("client_key"));
     if has_certificate != has_key {
         section.fault("", "has only one of client_certificate and client_key", "mutual TLS needs both");
@@ -220,14 +239,19 @@ mod tests {
         );
         let store = store.unwrap().unwrap();
         assert_eq!(store.servers, [StoreServer { host: "redis.internal".to_owned(), port: 6380 }]);
-        assert_eq!((store.layout, store.database, &*store.prefix), (Layout::Single, 3, "portcullis"));
+        assert!(matches!(store.layout, Layout::Single));
+        assert_eq!((store.database, &*store.prefix), (3, "portcullis"));
         assert_eq!(store.password.unwrap().expose(), b"hunter2");
         assert_eq!((store.user.as_deref(), store.instances.get(), store.tls.is_some()), (Some("edge"), 4, true));
         let store = parse("[store]\nredis = [\"redis://127.0.0.1:1\", \"redis://[::1]:2\"]\ncluster = true");
         let store = store.unwrap().unwrap();
-        assert_eq!((store.layout, store.servers.len(), store.tls.is_some()), (Layout::Cluster, 2, false));
-        let store = parse("[store]\nredis = [\"rediss://a:1\", \"rediss://b:2\"]\nsentinel = { master = \"main\" }");
-        assert_eq!(store.unwrap().unwrap().layout, Layout::Sentinel("main".to_owned()));
+        assert!(matches!(store.layout, Layout::Cluster));
+        assert_eq!((store.servers.len(), store.tls.is_some()), (2, false));
+        let sentinel = "sentinel = { master = \"main\", password = { file = \"password\" } }";
+        let store = parse(&format!("[store]\nredis = [\"rediss://a:1\", \"rediss://b:2\"]\n{sentinel}"));
+        let Layout::Sentinel(sentinel) = store.unwrap().unwrap().layout else { panic!("no sentinel") };
+        assert_eq!((&*sentinel.master, sentinel.user), ("main", None));
+        assert_eq!(sentinel.password.unwrap().expose(), b"hunter2");
     }
 
     #[test]

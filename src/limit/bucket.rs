@@ -90,13 +90,14 @@ impl Bucket {
     }
 
     /// Corrects what was used in `slot`. Nothing is taken back from a slot that no longer counts, nor below zero.
-    pub fn correct(&mut self, span: Span, slot: u64, delta: i64) {
+    pub fn correct(&mut self, span: Span, slot: u64, delta: i64, now: u64) {
         if span == Span::UnderWay {
             self.used = self.used.saturating_add_signed(delta);
             return;
         }
-        let newest = self.newest().unwrap_or(slot);
-        let slot = slot.min(newest);
+        let still_counts =
+            self.newest().map_or(span.end_of(slot) > now, |newest| slot >= newest.saturating_sub(span.reach()));
+        let slot = self.newest().map_or(slot, |newest| slot.min(newest));
         let at = self.slots.partition_point(|&(other, _)| other < slot);
         match self.slots.get_mut(at).filter(|(other, _)| *other == slot) {
             Some((_, amount)) => {
@@ -104,7 +105,7 @@ impl Bucket {
                 self.used = self.used.saturating_sub(*amount).saturating_add(corrected);
                 *amount = corrected;
             }
-            None if delta > 0 && slot >= newest.saturating_sub(span.reach()) => {
+            None if delta > 0 && still_counts => {
                 self.slots.insert(at, (slot, delta.unsigned_abs()));
                 self.used = self.used.saturating_add_signed(delta);
             }

@@ -215,9 +215,9 @@ impl Tables {
     fn correct(&mut self, key: &BucketKey, slot: u64, delta: i64, now: u64) {
         self.changed |= key.span.outlives_a_restart();
         if let Some(bucket) = self.bucket(key) {
-            bucket.correct(key.span, slot, delta);
-        } else if delta > 0 && key.span != Span::UnderWay && key.span.end_of(slot) > now && self.has_room(key, now) {
-            self.table(key).entry(*key).or_default().correct(key.span, slot, delta);
+            bucket.correct(key.span, slot, delta, now);
+        } else if delta > 0 && key.span != Span::UnderWay && self.has_room(key, now) {
+            self.table(key).entry(*key).or_default().correct(key.span, slot, delta, now);
         }
     }
 }

@@ -184,11 +184,17 @@ impl Limits {
             charge.bound = match rule.on_store_failure {
                 OnStoreFailure::Closed => return Err(Denial::StoreUnavailable { limit: rule.name.to_string() }),
                 OnStoreFailure::Open => u64::MAX,
-                // An amount that the bound has room for must not be above a share for good.
                 OnStoreFailure::Local => (charge.bound / shared.store().instances()).max(1),
             };
         }
-        let counts = self.ledger.acquire(&own, now).map_err(|full| reached(rules, charges, full))?;
+        let counts = self.ledger.acquire(&own, now).map_err(|mut full| {
+            // A call above this host's share, but not above the bound, passes when the store is back.
+            let fits = charges.get(full.charge).is_some_and(|charge| charge.amount <= charge.bound);
+            if fits {
+                full.wait = full.wait.or(Some(0));
+            }
+            reached(rules, charges, full)
+        })?;
         let place = |(charge, own): (&Charge, Counted)| {
             if charge.key.span != Span::UnderWay {
                 shared.correct(

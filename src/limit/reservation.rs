@@ -207,7 +207,7 @@ impl Reserved {
             match held.key.measure {
                 Measure::Requests => {}
                 Measure::Concurrent | Measure::ConcurrentStreams => {
-                    self.limits.release(&held.key, self.lease, self.now)
+                    self.limits.release(&held.key, self.lease, self.now);
                 }
                 Measure::InputTokens | Measure::OutputTokens | Measure::Cost => {
                     let delta = signed(self.used(held, used)) - signed(held.reserved);

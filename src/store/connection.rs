@@ -3,13 +3,14 @@
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline,
     RedisConnectionInfo, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value,
 };
 
 use crate::config::{Layout, StoreConfig, StoreServer, StoreTls};
+use crate::credential::Secret;
 
 /// A connection that many calls share; cheap to clone. It does not reconnect by itself: a call fails, and a new connection
 /// is made beside the calls.
@@ -25,17 +26,22 @@ pub enum Connection {
 pub(super) enum Connector {
     Single(Box<Client>),
     Cluster(Box<ClusterClient>),
-    Sentinel {
-        sentinels: Vec<ConnectionAddr>,
-        master: String,
-        settings: RedisConnectionInfo,
-        tls: Option<TlsCertificates>,
-    },
+    Sentinel(Box<Sentinels>),
+}
+
+/// Where the master is asked for, and how it and the sentinels are spoken to.
+pub(super) struct Sentinels {
+    addresses: Vec<ConnectionAddr>,
+    master: String,
+    master_login: RedisConnectionInfo,
+    /// At the sentinels themselves.
+    login: RedisConnectionInfo,
+    tls: Option<TlsCertificates>,
 }
 
 impl Connector {
     pub fn new(config: &StoreConfig) -> RedisResult<Self> {
-        let settings = settings(config);
+        let settings = login(config.user.as_deref(), config.password.as_ref()).set_db(config.database);
         let tls = config.tls.as_ref().map(certificates);
         let addresses = || config.servers.iter().map(|server| address(server, tls.is_some()));
         let infos = || -> RedisResult<Vec<ConnectionInfo>> {
@@ -59,9 +65,13 @@ impl Connector {
                 }
                 Self::Cluster(Box::new(builder.build()?))
             }
-            Layout::Sentinel(master) => {
-                Self::Sentinel { sentinels: addresses().collect(), master: master.clone(), settings, tls }
-            }
+            Layout::Sentinel(sentinel) => Self::Sentinel(Box::new(Sentinels {
+                addresses: addresses().collect(),
+                master: sentinel.master.clone(),
+                master_login: settings,
+                login: login(sentinel.user.as_deref(), sentinel.password.as_ref()),
+                tls,
+            })),
         })
     }
 
@@ -75,39 +85,51 @@ impl Connector {
                 client.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
             }
             Self::Cluster(client) => client.get_async_connection().await.map(Connection::Cluster),
-            Self::Sentinel { sentinels, master, settings, tls } => {
-                let mut builder = SentinelClientBuilder::new(sentinels.clone(), master, SentinelServerType::Master)?
-                    .set_client_to_redis_db(settings.db());
-                if let Some(user) = settings.username() {
-                    builder = builder.set_client_to_redis_username(user).set_client_to_sentinel_username(user);
-                }
-                if let Some(password) = settings.password() {
-                    builder = builder.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
-                }
-                if let Some(tls) = tls {
-                    builder = builder
-                        .set_client_to_redis_tls_mode(TlsMode::Secure)
-                        .set_client_to_redis_certificates(tls.clone())
-                        .set_client_to_sentinel_tls_mode(TlsMode::Secure)
-                        .set_client_to_sentinel_certificates(tls.clone());
-                }
-                // The master is looked up for every connection: it moves.
-                builder.build()?.get_async_connection_with_config(&config).await.map(Connection::Single)
+            // The master is looked up for every connection: it moves.
+            Self::Sentinel(sentinels) => {
+                sentinels.client()?.get_async_connection_with_config(&config).await.map(Connection::Single)
             }
         }
     }
 }
 
-fn settings(config: &StoreConfig) -> RedisConnectionInfo {
-    let mut settings = RedisConnectionInfo::default().set_db(config.database);
-    if let Some(user) = &config.user {
-        settings = settings.set_username(user);
+impl Sentinels {
+    fn client(&self) -> RedisResult<SentinelClient> {
+        let mut builder = SentinelClientBuilder::new(self.addresses.clone(), &self.master, SentinelServerType::Master)?
+            .set_client_to_redis_db(self.master_login.db());
+        if let Some(user) = self.master_login.username() {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        if let Some(password) = self.master_login.password() {
+            builder = builder.set_client_to_redis_password(password);
+        }
+        if let Some(user) = self.login.username() {
+            builder = builder.set_client_to_sentinel_username(user);
+        }
+        if let Some(password) = self.login.password() {
+            builder = builder.set_client_to_sentinel_password(password);
+        }
+        if let Some(tls) = &self.tls {
+            builder = builder
+                .set_client_to_redis_tls_mode(TlsMode::Secure)
+                .set_client_to_redis_certificates(tls.clone())
+                .set_client_to_sentinel_tls_mode(TlsMode::Secure)
+                .set_client_to_sentinel_certificates(tls.clone());
+        }
+        builder.build()
+    }
+}
+
+fn login(user: Option<&str>, password: Option<&Secret>) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default();
+    if let Some(user) = user {
+        login = login.set_username(user);
     }
     // The configuration refuses a password that is not text.
-    if let Some(password) = config.password.as_ref().and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
-        settings = settings.set_password(password);
+    if let Some(password) = password.and_then(|secret| std::str::from_utf8(secret.expose()).ok()) {
+        login = login.set_password(password);
     }
-    settings
+    login
 }
 
 fn address(server: &StoreServer, tls: bool) -> ConnectionAddr {

@@ -15,6 +15,7 @@ mod refusals;
 mod revocation;
 mod serving;
 mod shutdown;
+mod store;
 mod streams;
 mod upstream_faults;
 mod way;

@@ -129,7 +129,6 @@ proptest! {
                             *amount = amount.saturating_add_signed(delta);
                         }
                     }
-                    continue;
                 }
                 Step::Acquire(amount) => {
                     let still = MINUTE.slot(newest) > MINUTE.slot(now);
@@ -137,7 +136,9 @@ proptest! {
                     if is_far {
                         let counts = |at: u64| MINUTE.slot(at) + MINUTE.reach() >= MINUTE.slot(newest);
                         uses.retain(|&(at, _)| counts(at));
-                        uses.iter_mut().for_each(|(at, _)| *at = now);
+                        for (at, _) in &mut uses {
+                            *at = now;
+                        }
                     }
                     let at = if still && !is_far { newest } else { now };
                     uses.retain(|&(earlier, _)| MINUTE.slot(earlier) + MINUTE.reach() >= MINUTE.slot(at));

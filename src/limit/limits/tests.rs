@@ -215,6 +215,33 @@ fn concurrency_comes_back_however_a_call_ends() {
 }
 
 #[test]
+fn no_more_are_under_way_than_the_limit_says_and_all_come_back() {
+    let limits = limits(vec![rule(Per::Everyone, &[(Measure::Concurrent, 5, Span::UnderWay)])]);
+    let (under_way, most) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (limits, under_way, most) = (&limits, &under_way, &most);
+            scope.spawn(move || {
+                let caller = caller(&format!("caller-{thread}"));
+                for turn in 0..500 {
+                    let Ok(held) = at_once(limits.acquire(&who(&caller), &CallDemand::default(), now())) else {
+                        continue;
+                    };
+                    most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    under_way.fetch_sub(1, Ordering::SeqCst);
+                    if turn % 2 == 0 {
+                        held.settle(Used::AsReserved, now());
+                    }
+                }
+            });
+        }
+    });
+    assert!((1..=5).contains(&most.into_inner()));
+    assert_eq!(left(&limits, &who(&caller("anybody"))), [5]);
+}
+
+#[test]
 fn a_stream_is_cut_only_when_its_limit_has_no_more_to_give() {
     let mut cut = rule(Per::Subject, &[(Measure::OutputTokens, 100, MINUTE)]);
     let (finish, caller) = (limits(vec![cut.clone()]), caller("one"));
@@ -240,19 +267,19 @@ fn a_stream_is_cut_only_when_its_limit_has_no_more_to_give() {
 fn callers_share_a_count_as_the_rule_says() {
     let at = |address: &str| address.parse::<IpAddr>().unwrap();
     let caller = |subject, address, teams| Caller::for_tests(subject, &[], at(address), now()).in_teams(teams);
-    let (a, b) = (caller("a", "10.0.0.1", &["x", "y"][..]), caller("b", "10.0.0.2", &["y"]));
-    let (c, d) = (caller("c", "2001:db8::1", &[]), caller("d", "2001:db8::2", &[]));
-    let e = caller("e", "::ffff:10.0.0.1", &["z"]);
+    let (alice, bob) = (caller("a", "10.0.0.1", &["x", "y"][..]), caller("b", "10.0.0.2", &["y"]));
+    let (carol, dan) = (caller("c", "2001:db8::1", &[]), caller("d", "2001:db8::2", &[]));
+    let erin = caller("e", "::ffff:10.0.0.1", &["z"]);
     for (per, one, other, shared) in [
-        (Per::Subject, &a, &b, false),
-        (Per::Issuer, &a, &b, true),
-        (Per::Everyone, &a, &b, true),
-        (Per::Team, &a, &b, true),
-        (Per::Team, &b, &e, false),
-        (Per::Team, &c, &d, true), // nobody's team is one too
-        (Per::Address, &a, &b, false),
-        (Per::Address, &a, &e, true),
-        (Per::Address, &c, &d, true),
+        (Per::Subject, &alice, &bob, false),
+        (Per::Issuer, &alice, &bob, true),
+        (Per::Everyone, &alice, &bob, true),
+        (Per::Team, &alice, &bob, true),
+        (Per::Team, &bob, &erin, false),
+        (Per::Team, &carol, &dan, true), // nobody's team is one too
+        (Per::Address, &alice, &bob, false),
+        (Per::Address, &alice, &erin, true),
+        (Per::Address, &carol, &dan, true),
     ] {
         let limits = limits(vec![rule(per, &[(Measure::Requests, 1, MINUTE)])]);
         assert!(at_once(limits.acquire(&who(one), &demand(OPUS, 0, 0), now())).is_ok());
@@ -262,8 +289,8 @@ fn callers_share_a_count_as_the_rule_says() {
     let mut for_team = rule(Per::Team, &[(Measure::Requests, 1, MINUTE)]);
     for_team.teams = vec!["y".to_owned()];
     let limits = limits(vec![for_team]);
-    assert_eq!(at_once(limits.standing_of(&who(&a), now())).len(), 1);
-    for (caller, passes) in [(&a, true), (&e, true), (&e, true), (&b, false)] {
+    assert_eq!(at_once(limits.standing_of(&who(&alice), now())).len(), 1);
+    for (caller, passes) in [(&alice, true), (&erin, true), (&erin, true), (&bob, false)] {
         assert_eq!(at_once(limits.acquire(&who(caller), &demand(OPUS, 0, 0), now())).is_ok(), passes);
     }
 }

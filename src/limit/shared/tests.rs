@@ -217,6 +217,65 @@ async fn without_the_store_each_rule_holds_as_it_says_and_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_killed_under_load_and_comes_back_makes_nobody_wait_and_loses_nothing() {
+    let mut redis = Redis::start();
+    let rules = || vec![rule("local", &[(Measure::Requests, 10_000_000, HOUR)], OnStoreFailure::Local)];
+    let hosts = [hasty_host(&redis, rules()).await, hasty_host(&redis, rules()).await];
+    let (passed, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|number| {
+            let (limits, passed, stop) = (Arc::clone(&hosts[number % 2]), Arc::clone(&passed), Arc::clone(&stop));
+            tokio::spawn(async move {
+                let mut longest = Duration::ZERO;
+                while stop.load(Ordering::SeqCst) == 0 {
+                    let asked = Instant::now();
+                    let reservation = acquire(&limits, &caller("alice"), &CallDemand::default()).await;
+                    longest = longest.max(asked.elapsed());
+                    reservation.unwrap().settle(Used::Nothing, SystemTime::now());
+                    passed.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                }
+                longest
+            })
+        })
+        .collect();
+    let pass_more = async |more: u64| {
+        let (start, end) = (passed.load(Ordering::SeqCst), Instant::now() + LONG);
+        while passed.load(Ordering::SeqCst) < start + more {
+            assert!(Instant::now() < end);
+            tokio::task::yield_now().await;
+        }
+    };
+    pass_more(100).await;
+    redis.kill();
+    pass_more(20).await; // whoever had asked before has an answer
+    let before = passed.load(Ordering::SeqCst);
+    pass_more(1_000).await;
+    let without_store = passed.load(Ordering::SeqCst) - before;
+    redis.revive();
+    for limits in &hosts {
+        assert!(limits.store_state().unwrap().local_decisions > 0);
+        let end = Instant::now() + LONG;
+        while !limits.store_state().unwrap().up {
+            assert!(Instant::now() < end);
+            tokio::task::yield_now().await;
+        }
+    }
+    pass_more(100).await;
+    stop.store(1, Ordering::SeqCst);
+    for longest in join_all(load).await {
+        let longest = longest.unwrap();
+        assert!(longest < Duration::from_millis(50) + SLACK, "waited {longest:?}");
+    }
+    for limits in &hosts {
+        assert!(limits.flush(LONG).await);
+    }
+    let patient = host(&redis, rules()).await;
+    let counted = 10_000_000 - left(&patient, &caller("alice")).await[0];
+    assert!(counted >= without_store, "{counted} of {without_store}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_hangs_costs_a_request_no_more_than_its_time() {
     let redis = Redis::start();
     let limits =

@@ -2,6 +2,7 @@
 
 mod proxy;
 mod records;
+pub mod redis;
 mod tokens;
 
 use std::collections::BTreeMap;

@@ -46,9 +46,9 @@ impl Redis {
     /// Starts it again on its port.
     pub fn revive(&mut self) {
         let child = Command::new("redis-server")
+            .args(&self.arguments) // first, for a configuration file has to be
             .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(self.folder.path())
-            .args(&self.arguments)
             .stdout(Stdio::null())
             .stdin(Stdio::null())
             .spawn();
