@@ -14,6 +14,7 @@ mod proxy_protocol;
 mod refusals;
 mod revocation;
 mod serving;
+mod shared;
 mod shutdown;
 mod store;
 mod streams;
