@@ -11,7 +11,7 @@ use pingora::protocols::http::ServerSession;
 use crate::audit::AuditLog;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
-use crate::identity::revocation::{FileStatus, Revocations, Source, StoreStatus};
+use crate::identity::revocation::{FileStatus, Freshness, Revocations, Source, StoreStatus};
 use crate::limit::{BodyMemory, InFlight, Limits};
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -25,6 +25,8 @@ pub struct Readiness {
     pub upstream: Arc<Upstream>,
     /// The audit log.
     pub audit: AuditLog,
+    /// How old revocations of the store may be, where it matters.
+    pub revocations: Option<Freshness>,
 }
 
 impl Readiness {
@@ -34,6 +36,7 @@ impl Readiness {
             (self.issuers.are_ready(), "the keys of an issuer"),
             (self.upstream.is_ready(), "an upstream address"),
             (self.audit.is_writable(), "a writable audit log"),
+            (!self.revocations.as_ref().is_some_and(Freshness::is_lost), "the revocations of the store"),
         ];
         checks.into_iter().filter(|(ready, _)| !ready).map(|(_, what)| what).collect()
     }
@@ -81,10 +84,11 @@ impl Admin {
     }
 
     fn metrics_text(&self) -> Vec<u8> {
-        self.metrics.in_flight.set(gauge(self.in_flight.count()));
-        self.metrics.body_bytes.set(gauge(self.body_memory.held()));
-        self.metrics.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
-        self.metrics.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
+        let state = &self.metrics.state;
+        state.in_flight.set(gauge(self.in_flight.count()));
+        state.body_bytes.set(gauge(self.body_memory.held()));
+        state.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
+        state.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
         self.show_identity();
         self.show_limits();
         self.metrics.text()
@@ -93,39 +97,39 @@ impl Admin {
 
 impl Admin {
     fn show_identity(&self) {
-        let metrics = &self.metrics;
+        let state = &self.metrics.state;
         let revocations = self.revocations.entries(Source::File) + self.revocations.entries(Source::Store);
-        metrics.revocations.set(gauge(revocations));
+        state.revocations.set(gauge(revocations));
         let ages = [
             self.revocation_file.as_ref().map(|file| file.age()),
             self.revocation_set.as_ref().and_then(|set| set.age()),
         ];
         if let Some(oldest) = ages.into_iter().flatten().max() {
-            metrics.revocation_age.set(oldest.as_secs_f64());
+            state.revocation_age.set(oldest.as_secs_f64());
         }
         let faulty = self.revocation_file.as_ref().is_some_and(|file| file.is_faulty())
             || self.revocation_set.as_ref().is_some_and(|set| set.unknown_members() > 0);
-        metrics.revocation_faulty.set(i64::from(faulty));
+        state.revocation_faulty.set(i64::from(faulty));
         for set in self.readiness.issuers.key_sets(SystemTime::now()) {
             let labels = &[set.issuer];
-            metrics.jwks_keys.with_label_values(labels).set(gauge(set.keys));
-            metrics.jwks_fetch_failures.with_label_values(labels).set(count(set.fetch_failures));
+            state.jwks_keys.with_label_values(labels).set(gauge(set.keys));
+            state.jwks_fetch_failures.with_label_values(labels).set(count(set.fetch_failures));
             if let Some(age) = set.age {
-                metrics.jwks_age.with_label_values(labels).set(age.as_secs_f64());
+                state.jwks_age.with_label_values(labels).set(age.as_secs_f64());
             }
         }
-        metrics.proofs_forgotten.set(count(self.binder.forgotten()));
+        state.proofs_forgotten.set(count(self.binder.forgotten()));
     }
 
     fn show_limits(&self) {
-        let metrics = &self.metrics;
-        metrics.limit_counts.set(gauge(self.limits.counts()));
+        let state = &self.metrics.state;
+        state.limit_counts.set(gauge(self.limits.counts()));
         let Some(store) = self.limits.store_state() else { return };
-        metrics.store_up.set(i64::from(store.up));
-        metrics.store_failures.set(count(store.failures));
-        metrics.store_local_decisions.set(count(store.local_decisions));
-        metrics.store_waiting.set(gauge(store.waiting));
-        metrics.store_lost.set(count(store.lost));
+        state.store_up.set(i64::from(store.up));
+        state.store_failures.set(count(store.failures));
+        state.store_local_decisions.set(count(store.local_decisions));
+        state.store_waiting.set(gauge(store.waiting));
+        state.store_lost.set(count(store.lost));
     }
 }
 

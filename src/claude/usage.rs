@@ -164,14 +164,14 @@ impl AnswerReader {
         Self { answer: Answer::default(), body }
     }
 
-    /// Whether the body is an SSE stream.
-    pub fn is_stream(&self) -> bool {
-        matches!(self.body, Body::Sse(_))
-    }
-
     /// Whether a stream stands between two events, where another one may follow.
     pub fn is_between_events(&self) -> bool {
         matches!(&self.body, Body::Sse(events) if events.is_between_events())
+    }
+
+    /// What a stream has said of itself so far; `None` for an answer that is no stream.
+    pub fn stream_so_far(&self) -> Option<&Answer> {
+        matches!(self.body, Body::Sse(_)).then_some(&self.answer)
     }
 
     /// Looks at the next chunk.

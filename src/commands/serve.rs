@@ -21,10 +21,10 @@ use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
-use crate::config::{Config, OnStoreFailure};
-use crate::gateway::{Announced, BoundSocket, Bounds, Freshness, Gateway, ProxyProtocol, SocketService, tls_settings};
+use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
 use crate::identity::binding::Binder;
-use crate::identity::revocation::{Revocations, StoreFollower};
+use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
 use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::store::Store;
@@ -80,46 +80,30 @@ impl Proxy {
         let (issuers, fetchers) =
             Issuers::new(config.issuers, Some(config.state_directory.clone()), CacheBounds::default());
         let issuers = Arc::new(issuers);
-        let revocations = Arc::<Revocations>::default();
         let mut others: Vec<BoxFuture<'static, ()>> = Vec::new();
-        let revocation_file = config.revocation.file.map(|file| {
-            let follower = file.enforce(Arc::clone(&revocations));
-            let status = follower.status();
-            others.push(follower.run().boxed());
-            status
-        });
-        let store = match &config.store {
-            Some(store) => Some(Arc::new(Store::new(store).map_err(|error| format!("the store: {error}"))?)),
-            None => None,
-        };
-        if let Some(store) = store.clone() {
-            others.push(async move { store.upkeep().await }.boxed());
-        }
-        let revocation_set = config.revocation.store_key.zip(store.clone()).map(|(key, store)| {
-            let follower = StoreFollower::new(store, key, Arc::clone(&revocations));
-            let status = follower.status();
-            others.push(follower.run().boxed());
-            status
-        });
+        let store = connect(config.store.as_ref(), &mut others)?;
+        let cut_streams = config.revocation.cut_streams;
+        let Revoked { revocations, file, set, freshness } = follow(config.revocation, store.as_ref(), &mut others);
         let budgets = config.state_directory.join("budgets.json");
         let limits = Limits::new(config.limits, config.prices.clone(), store, Some(budgets));
         let binder = Arc::new(Binder::new(config.listen.origins));
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);
-        let readiness =
-            Readiness { issuers: Arc::clone(&issuers), upstream: Arc::clone(&upstream), audit: audit.clone() };
+        let readiness = Readiness {
+            issuers: Arc::clone(&issuers),
+            upstream: Arc::clone(&upstream),
+            audit: audit.clone(),
+            revocations: freshness.clone(),
+        };
         let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
         let trusted_proxies = config.listen.trusted_proxies;
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
             revocations: Arc::clone(&revocations),
-            revocation_freshness: revocation_set.clone().map(|set| match config.revocation.on_store_failure {
-                OnStoreFailure::Closed => Freshness { set, most: config.revocation.max_staleness },
-                OnStoreFailure::Open => Freshness { set, most: Duration::MAX },
-            }),
+            revocation_freshness: freshness,
             binder: Arc::clone(&binder),
-            cut_streams: config.revocation.cut_streams,
+            cut_streams,
             policy: config.policy,
             limits: Arc::clone(&limits),
             prices: config.prices,
@@ -140,8 +124,8 @@ impl Proxy {
             metrics,
             readiness: readiness.clone(),
             revocations,
-            revocation_file,
-            revocation_set,
+            revocation_file: file,
+            revocation_set: set,
             limits: Arc::clone(&limits),
             binder,
             in_flight: Arc::clone(&in_flight),
@@ -187,6 +171,45 @@ impl Proxy {
         tracing::info!(counted, "stopped at once");
         if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
     }
+}
+
+/// The shared store, if there is one; that it is connected is upkeep's.
+fn connect(
+    config: Option<&StoreConfig>,
+    upkeep: &mut Vec<BoxFuture<'static, ()>>,
+) -> Result<Option<Arc<Store>>, String> {
+    let Some(config) = config else { return Ok(None) };
+    let store = Arc::new(Store::new(config).map_err(|error| format!("the store cannot be used: {error}"))?);
+    let connected = Arc::clone(&store);
+    upkeep.push(async move { connected.upkeep().await }.boxed());
+    Ok(Some(store))
+}
+
+/// Revocations in force, and how following their sources goes.
+struct Revoked {
+    revocations: Arc<Revocations>,
+    file: Option<Arc<FileStatus>>,
+    set: Option<Arc<StoreStatus>>,
+    freshness: Option<Freshness>,
+}
+
+fn follow(config: RevocationConfig, store: Option<&Arc<Store>>, upkeep: &mut Vec<BoxFuture<'static, ()>>) -> Revoked {
+    let revocations = Arc::<Revocations>::default();
+    let file = config.file.map(|file| {
+        let follower = file.enforce(Arc::clone(&revocations));
+        let status = follower.status();
+        upkeep.push(follower.run().boxed());
+        status
+    });
+    let set = config.store_key.zip(store.cloned()).map(|(key, store)| {
+        let follower = StoreFollower::new(store, key, Arc::clone(&revocations));
+        let status = follower.status();
+        upkeep.push(follower.run().boxed());
+        status
+    });
+    let freshness = set.clone().filter(|_| config.on_store_failure == OnStoreFailure::Closed);
+    let freshness = freshness.map(|set| Freshness { set, most: config.max_staleness });
+    Revoked { revocations, file, set, freshness }
 }
 
 fn server_conf(workers: usize, drain: Duration) -> ServerConf {

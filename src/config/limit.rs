@@ -13,7 +13,16 @@ pub(super) fn read(root: &Section<'_>) -> Option<Vec<Rule>> {
     let mut names = HashSet::new();
     let rules: Option<Vec<Rule>> = root
         .tables("limit", |section| {
-            let rule = rule(section)?;
+            let mut rule = rule(section)?;
+            if !section.has("name") {
+                // Rules of one kind, with another window say, count one by one.
+                let base = Arc::clone(&rule.name);
+                let mut number = 2;
+                while names.contains(&rule.name) {
+                    rule.name = format!("{base} {number}").into();
+                    number += 1;
+                }
+            }
             if !names.insert(Arc::clone(&rule.name)) {
                 section.fault(
                     "name",
@@ -164,6 +173,13 @@ mod tests {
     }
 
     #[test]
+    fn limits_without_a_name_are_told_apart() {
+        let rule = "[[limit]]\nper = \"subject\"\nconcurrent = 1\n";
+        let names: Vec<_> = parse(&rule.repeat(3)).unwrap().iter().map(|rule| rule.name.to_string()).collect();
+        assert_eq!(names, ["subject", "subject 2", "subject 3"]);
+    }
+
+    #[test]
     fn faults_name_their_mend() {
         for (rule, expected) in [
             ("requests = \"1/min\"", "limit[0].per: is missing"),
@@ -175,8 +191,8 @@ mod tests {
             ("per = \"subject\"\nmodels = []\nconcurrent = 1", "limit[0].models: names nothing"),
             ("per = \"subject\"\nconcurrent = 1\non_exhausted = \"stop\"", "is not finish or cut"),
             (
-                "per = \"subject\"\nconcurrent = 1\n[[limit]]\nper = \"subject\"\nconcurrent = 2",
-                "limit[1].name: another limit is called subject too",
+                "name = \"a\"\nper = \"subject\"\nconcurrent = 1\n[[limit]]\nname = \"a\"\nper = \"subject\"\nconcurrent = 2",
+                "limit[1].name: another limit is called a too",
             ),
         ] {
             let faults = parse(&format!("[[limit]]\n{rule}")).unwrap_err();

@@ -17,6 +17,7 @@ use super::revoked::{RevocationWatch, revoked_by};
 use crate::claude::{self, BodyRule, Endpoint, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
+use crate::identity::revocation::Freshness;
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
 use crate::policy::Permit;
@@ -86,7 +87,7 @@ impl Gateway {
         }
         let verified = self.issuers.verify(bearer, SystemTime::now());
         let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
-        if self.revocation_freshness.as_ref().is_some_and(|freshness| freshness.set.is_stale(freshness.most)) {
+        if self.revocation_freshness.as_ref().is_some_and(Freshness::is_lost) {
             return Err(Denial::RevocationUnavailable("the set in the store was not read for too long".to_owned()));
         }
         if let Some(by) = revoked_by(&self.revocations, &caller) {

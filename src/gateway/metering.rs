@@ -63,24 +63,27 @@ impl Gateway {
         let reservation = self.limits.acquire(&who, &demand, SystemTime::now()).await?;
         Ok(Metered { reservation, estimate: demand.input_tokens, batch })
     }
+}
 
-    /// Settles what a call used, once it has ended, however it ended.
-    pub(super) fn settle(&self, ctx: &mut RequestCtx, status: Option<u16>) {
-        let Some(exchange) = ctx.exchange() else { return };
-        let Some(Metered { reservation, estimate, batch }) = exchange.metered.take() else { return };
-        let answer = exchange.reader.as_ref().map(claude::AnswerReader::answer);
-        let succeeded = exchange.first_byte.is_some() && status.is_some_and(|status| (200..300).contains(&status));
-        let now = SystemTime::now();
-        match &answer {
-            Some(_) if batch && succeeded => reservation.settle(Used::AsReserved, now),
-            Some(answer) if succeeded => reservation.settle(Used::Answer(answer), now),
-            // The upstream answered that it did nothing.
-            Some(_) => reservation.settle(Used::Nothing, now),
-            // It was asked, and who asked did not wait, or nothing came: at least it read what was sent.
-            None if exchange.connected.is_some() => reservation.settle(Used::Answer(&unanswered(estimate)), now),
-            None => reservation.settle(Used::Nothing, now),
+/// Settles what a call used, once it has ended, however it ended, with this status.
+pub(super) fn settle(ctx: &mut RequestCtx, status: Option<u16>) {
+    let Some(exchange) = ctx.exchange() else { return };
+    let Some(Metered { reservation, estimate, batch }) = exchange.metered.take() else { return };
+    let answer = exchange.reader.as_ref().map(claude::AnswerReader::answer);
+    let succeeded = status.is_some_and(|status| (200..300).contains(&status));
+    let read_at_least;
+    let used = match &answer {
+        Some(_) if succeeded && batch => Used::AsReserved,
+        Some(answer) if succeeded => Used::Answer(answer),
+        // It was sent, and who asked did not wait, or nothing came back.
+        None if exchange.connected.is_some() => {
+            read_at_least = unanswered(estimate);
+            Used::Answer(&read_at_least)
         }
-    }
+        // The upstream said that it did nothing, or was never asked.
+        _ => Used::Nothing,
+    };
+    reservation.settle(used, SystemTime::now());
 }
 
 /// What a call without an answer has used at the least.
@@ -106,8 +109,8 @@ pub(super) fn watch_usage(exchange: &mut Exchange) {
     let (Some(metered), Some(reader), None) = (&mut exchange.metered, &exchange.reader, &exchange.spent) else {
         return;
     };
-    if reader.is_stream() && metered.reservation.may_cut() {
-        exchange.spent = metered.reservation.spent(&reader.answer(), SystemTime::now());
+    if let Some(so_far) = reader.stream_so_far().filter(|_| metered.reservation.may_cut()) {
+        exchange.spent = metered.reservation.spent(so_far, SystemTime::now());
     }
 }
 

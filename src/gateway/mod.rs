@@ -31,7 +31,7 @@ use crate::claude::Prices;
 use crate::credential::UpstreamKey;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
-use crate::identity::revocation::{Revocations, StoreStatus};
+use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
@@ -45,7 +45,7 @@ pub struct Gateway {
     pub issuers: Arc<Issuers>,
     /// Whose token is good no longer.
     pub revocations: Arc<Revocations>,
-    /// How old the revocations of the store may be; `None` where there is no such set.
+    /// How old the revocations of the store may be; `None` where their age is no matter.
     pub revocation_freshness: Option<Freshness>,
     /// Whom bound tokens belong to.
     pub binder: Arc<Binder>,
@@ -71,14 +71,6 @@ pub struct Gateway {
     pub body_memory: Arc<BodyMemory>,
     /// Bounds on what one client may send.
     pub bounds: Bounds,
-}
-
-/// How old the revocations of the store may be before nobody is let in.
-pub struct Freshness {
-    /// How reading them goes.
-    pub set: Arc<StoreStatus>,
-    /// The bound.
-    pub most: Duration,
 }
 
 /// Bounds on what one client may send, and whom to believe about its address.

@@ -14,7 +14,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
 use super::revoked::{REVOKED, revoked_by};
-use super::{Gateway, answer, failure, replay, request, response};
+use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::claude::{self, BodyRule};
 use crate::denial::Denial;
 use crate::identity::Bearer;
@@ -226,7 +226,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
-        self.settle(ctx, session.response_written().map(|response| response.status.as_u16()));
+        metering::settle(ctx, session.response_written().map(|response| response.status.as_u16()));
         let record = self.conclude(session, ctx);
         self.audit.write(record).await;
         self.metrics.audit_records.inc();

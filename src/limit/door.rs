@@ -77,8 +77,8 @@ fn site(address: IpAddr) -> u128 {
 mod tests {
     use super::*;
 
-    fn bound(events: u64) -> Option<DoorBound> {
-        Some(DoorBound { events, interval: Duration::from_secs(3600) })
+    fn bound(events: u64) -> DoorBound {
+        DoorBound { events, interval: Duration::from_secs(3600) }
     }
 
     fn address(text: &str) -> IpAddr {
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn an_address_that_floods_is_turned_away_and_others_are_not() {
-        let door = Door::new(bound(3), None);
+        let door = Door::new(Some(bound(3)), None);
         let let_in = (0..10).filter(|_| door.enter(address("192.0.2.1")).is_ok()).count();
         assert_eq!(let_in, 3);
         assert!(door.enter(address("192.0.2.2")).is_ok());
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_tokens_is_turned_away() {
-        let door = Door::new(None, bound(2));
+        let door = Door::new(None, Some(bound(2)));
         for text in ["192.0.2.1", "192.0.2.1", "2001:db8::1", "2001:db8::2"] {
             assert!(door.enter(address(text)).is_ok(), "{text}");
             door.token_refused(address(text));

@@ -1,12 +1,14 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod register;
+mod state;
+
 use std::time::Duration;
 
-use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+use self::register::Register;
+pub use self::state::State;
 use super::unknown_names::UnknownNames;
 use crate::claude::{Family, Usage};
 use crate::denial::Denial;
@@ -21,42 +23,10 @@ pub struct Metrics {
     duration: HistogramVec,
     first_byte: Histogram,
     decision: Histogram,
-    /// Requests under way.
-    pub in_flight: IntGauge,
-    /// Bytes of request bodies held now.
-    pub body_bytes: IntGauge,
     /// Audit records handed to the writer.
     pub audit_records: IntCounter,
-    /// 1 while the audit log can be written.
-    pub audit_writable: IntGauge,
-    /// Addresses of the upstream that can be used.
-    pub upstream_addresses: IntGauge,
-    /// Revocations in force.
-    pub revocations: IntGauge,
-    /// 1 while the file of revocations is missing or wrong, and an older list is in force.
-    pub revocation_faulty: IntGauge,
-    /// Seconds since the list in force was known to be what the file says.
-    pub revocation_age: Gauge,
-    /// Keys of an issuer that can verify.
-    pub jwks_keys: IntGaugeVec,
-    /// Seconds since an issuer's keys were fetched.
-    pub jwks_age: GaugeVec,
-    /// Fetches of an issuer's keys that failed.
-    pub jwks_fetch_failures: IntGaugeVec,
-    /// Counts of limits in memory.
-    pub limit_counts: IntGauge,
-    /// 1 while the shared store answers.
-    pub store_up: IntGauge,
-    /// Calls to the store that failed.
-    pub store_failures: IntGauge,
-    /// Calls that were decided without the store.
-    pub store_local_decisions: IntGauge,
-    /// Corrections that wait for the store.
-    pub store_waiting: IntGauge,
-    /// Corrections that there was no room for.
-    pub store_lost: IntGauge,
-    /// DPoP proofs that were forgotten while they could still be replayed.
-    pub proofs_forgotten: IntGauge,
+    /// What is set when it is asked for.
+    pub state: State,
     upstream_retries: IntCounter,
     unknown_names: UnknownNames,
 }
@@ -74,123 +44,54 @@ impl Metrics {
     /// Only when two have one name, which a test would show.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone()))?;
-            Ok::<_, prometheus::Error>(gauges)
-        };
-        let float_gauge = |name: &str, help: &str| {
-            let gauge = Gauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let histogram = Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
-            registry.register(Box::new(histogram.clone()))?;
-            Ok::<_, prometheus::Error>(histogram)
-        };
-        let duration = HistogramVec::new(
-            HistogramOpts::new("portcullis_request_duration_seconds", "Time from a request's head to its end")
-                .buckets(ANSWER_BUCKETS.to_vec()),
-            &["endpoint"],
-        )?;
-        registry.register(Box::new(duration.clone()))?;
-        let build = IntGauge::with_opts(
-            Opts::new("portcullis_build_info", "The running version").const_label("version", env!("CARGO_PKG_VERSION")),
-        )?;
-        build.set(1);
-        registry.register(Box::new(build))?;
+        let register = Register(&registry);
+        register.fact("portcullis_build_info", "The running version", "version", env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
-            requests: counters(
+            requests: register.counters(
                 "portcullis_requests_total",
                 "Requests by endpoint, model family and status",
                 &["endpoint", "model_family", "status"],
             )?,
-            denied: counters("portcullis_denied_total", "Requests refused or failed here, by reason", &["reason"])?,
-            tokens: counters("portcullis_tokens_total", "Tokens by kind and model family", &["kind", "model_family"])?,
-            cost: {
-                let help = "Cost of answers in US dollars at the prices in force, by model family";
-                let counters = CounterVec::new(Opts::new("portcullis_cost_usd_total", help), &["model_family"])?;
-                registry.register(Box::new(counters.clone()))?;
-                counters
-            },
-            duration,
-            first_byte: histogram(
+            denied: register.counters(
+                "portcullis_denied_total",
+                "Requests refused or failed here, by reason",
+                &["reason"],
+            )?,
+            tokens: register.counters(
+                "portcullis_tokens_total",
+                "Tokens by kind and model family",
+                &["kind", "model_family"],
+            )?,
+            cost: register.float_counters(
+                "portcullis_cost_usd_total",
+                "Cost of answers in US dollars at the prices in force, by model family",
+                &["model_family"],
+            )?,
+            duration: register.histograms(
+                "portcullis_request_duration_seconds",
+                "Time from a request's head to its end",
+                &["endpoint"],
+                ANSWER_BUCKETS,
+            )?,
+            first_byte: register.histogram(
                 "portcullis_first_byte_seconds",
                 "Time from a request's head to the head of the upstream's answer",
                 ANSWER_BUCKETS,
             )?,
-            decision: histogram(
+            decision: register.histogram(
                 "portcullis_decision_seconds",
                 "Time from a request's head to the decision on it, its body included",
                 DECISION_BUCKETS,
             )?,
-            in_flight: gauge("portcullis_requests_in_flight", "Requests under way")?,
-            body_bytes: gauge("portcullis_request_body_held_bytes", "Bytes of request bodies held")?,
-            audit_records: counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
-            audit_writable: gauge("portcullis_audit_writable", "1 while the audit log can be written")?,
-            upstream_addresses: gauge("portcullis_upstream_addresses", "Upstream addresses that can be used")?,
-            revocations: gauge("portcullis_revocations", "Revocations in force")?,
-            revocation_faulty: gauge(
-                "portcullis_revocation_faulty",
-                "1 while the file of revocations is missing or wrong, and an older list is in force",
-            )?,
-            revocation_age: float_gauge(
-                "portcullis_revocation_age_seconds",
-                "Time since the list in force was known to be what the file says",
-            )?,
-            jwks_keys: gauges("portcullis_jwks_keys", "Keys of an issuer that can verify", &["issuer"])?,
-            jwks_age: {
-                let help = "Time since an issuer's keys were fetched";
-                let gauges = GaugeVec::new(Opts::new("portcullis_jwks_age_seconds", help), &["issuer"])?;
-                registry.register(Box::new(gauges.clone()))?;
-                gauges
-            },
-            jwks_fetch_failures: gauges(
-                "portcullis_jwks_fetch_failures_total",
-                "Fetches of an issuer's keys that failed",
-                &["issuer"],
-            )?,
-            limit_counts: gauge("portcullis_limit_counts", "Counts of limits that are kept in memory")?,
-            store_up: gauge("portcullis_store_up", "1 while the shared store answers; 0 also where there is none")?,
-            store_failures: gauge("portcullis_store_failures_total", "Calls to the shared store that failed")?,
-            store_local_decisions: gauge(
-                "portcullis_store_local_decisions_total",
-                "Calls whose limits were decided without the shared store",
-            )?,
-            store_waiting: gauge("portcullis_store_waiting", "Corrections that wait for the shared store")?,
-            store_lost: gauge(
-                "portcullis_store_lost_total",
-                "Corrections that there was no room for while the shared store was away",
-            )?,
-            proofs_forgotten: gauge(
-                "portcullis_dpop_proofs_forgotten_total",
-                "DPoP proofs that were forgotten while they could still be replayed",
-            )?,
-            upstream_retries: counter(
-                "portcullis_upstream_retries_total",
-                "Attempts after the first to reach the upstream",
-            )?,
-            unknown_names: UnknownNames::new(counters(
+            audit_records: register.counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
+            upstream_retries: register
+                .counter("portcullis_upstream_retries_total", "Attempts after the first to reach the upstream")?,
+            unknown_names: UnknownNames::new(register.counters(
                 "portcullis_unknown_names_total",
                 "Beta values and body fields that this version does not know, in calls that were allowed",
                 &["kind", "name"],
             )?),
+            state: State::new(&register)?,
             registry,
         })
     }

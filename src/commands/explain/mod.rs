@@ -299,13 +299,12 @@ fn ask_revocations(revocation: RevocationConfig, caller: &Caller, shown: &mut St
     let Some(file) = revocation.file else { return Ok(()) };
     let revocations = Arc::<Revocations>::default();
     drop(file.enforce(Arc::clone(&revocations)));
-    match revocations.revoked(caller.issuer(), caller.subject(), caller.token_id(), caller.issued()) {
-        Some(by) => Err(Denial::TokenRevoked { by }),
-        None => {
-            line(shown, "revoked", "no, says the file");
-            Ok(())
-        }
+    let by = revocations.revoked(caller.issuer(), caller.subject(), caller.token_id(), caller.issued());
+    if let Some(by) = by {
+        return Err(Denial::TokenRevoked { by });
     }
+    line(shown, "revoked", "no, says the file");
+    Ok(())
 }
 
 /// `claims` with what every token has and a person who tries out a policy leaves out.

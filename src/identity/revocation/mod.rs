@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 pub use entry::Entry;
 pub use file::{FileFault, FileFollower, FileStatus, RevocationFile};
-pub use store::{StoreFollower, StoreStatus};
+pub use store::{Freshness, StoreFollower, StoreStatus};
 
 use list::List;
 

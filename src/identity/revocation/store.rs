@@ -34,6 +34,22 @@ pub struct StoreStatus {
     told: AtomicBool,
 }
 
+/// How old the last reading may be before nobody is let in.
+#[derive(Debug, Clone)]
+pub struct Freshness {
+    /// How reading goes.
+    pub set: Arc<StoreStatus>,
+    /// The bound.
+    pub most: Duration,
+}
+
+impl Freshness {
+    /// Whether the last reading is too old, or there was none.
+    pub fn is_lost(&self) -> bool {
+        self.set.is_stale(self.most)
+    }
+}
+
 impl StoreStatus {
     /// How long ago the set was last read; `None` before it was.
     pub fn age(&self) -> Option<Duration> {
@@ -100,7 +116,7 @@ impl StoreFollower {
             members.extend(found);
             if members.len() > MAX_MEMBERS {
                 self.tell(|| {
-                    tracing::error!(key, "the set of revocations is too large, and an older reading is in force")
+                    tracing::error!(key, "the set of revocations is too large, and an older reading is in force");
                 });
                 return Err(StoreDown);
             }
@@ -119,7 +135,7 @@ impl StoreFollower {
             self.status.told.store(false, Ordering::Relaxed);
         } else {
             self.tell(|| {
-                tracing::error!(key = self.key, unknown, "members of the set are no revocations, and revoke nobody")
+                tracing::error!(key = self.key, unknown, "members of the set are no revocations, and revoke nobody");
             });
         }
         if self.revocations.replace(Source::Store, entries) {

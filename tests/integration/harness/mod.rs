@@ -193,7 +193,8 @@ impl Process {
         let reaper = Command::new("sh").arg("-c").arg(kill).stdin(Stdio::piped()).spawn().unwrap();
         let process = Self { child, _reaper: reaper };
         let mut lines = stdout.lines().map_while(Result::ok);
-        let line = lines.find(|line| line.contains(sign)).expect("the process ended before it was ready");
+        let line = lines.find(|line| line.contains(sign));
+        let line = line.unwrap_or_else(|| panic!("the process ended before it was ready"));
         std::thread::spawn(move || lines.for_each(drop)); // so that it never waits for a reader
         (process, line)
     }
