@@ -6,16 +6,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use smallvec::SmallVec;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Gateway;
 use super::context::{Exchange, RequestCtx};
-use crate::claude::{self, Answer, EndpointGroup, Match, Peek, Tariff, Usage};
+use crate::claude::{self, Answer, EndpointGroup, Match, Peek, Usage};
 use crate::denial::Denial;
 use crate::identity::Caller;
-use crate::limit::{CallDemand, Measure, Part, Reservation, Standing, Used, Who};
+use crate::limit::{CallDemand, Measure, Reservation, Standing, Used, Who};
 
 /// What is held of the limits while a call is under way.
 pub(super) struct Metered {
@@ -37,31 +36,12 @@ impl Gateway {
     ) -> Result<Metered, Denial> {
         let who = who(headers, caller);
         let group = found.endpoint.group;
-        let parts: SmallVec<[Part; 1]> = match call.messages {
-            0 => SmallVec::new(), // a model that is looked up is not called
-            _ => call
-                .demands()
-                .map(|demand| Part {
-                    model: demand.model.clone(),
-                    calls: demand.calls,
-                    output_tokens: demand.output_tokens,
-                    calls_without_max_tokens: demand.calls_without_max_tokens,
-                })
-                .collect(),
-        };
-        let batch = group == EndpointGroup::Batches;
-        let free = !matches!(group, EndpointGroup::Messages | EndpointGroup::Batches);
-        let mut demand = CallDemand { parts, stream: call.stream, free, ..CallDemand::default() };
-        if !free && self.limits.wants_tokens(&who, &demand.parts) {
-            let body = body.map(AsRef::as_ref).unwrap_or_default();
-            demand.input_tokens = claude::estimate_input_tokens(body);
-            let in_us = call.asks().iter().any(|ask| ask.features.inference_geo.as_deref() == Some("us"));
-            // A text that only speaks of it reserves too much, which is settled.
-            let fast = memchr::memmem::find(body, b"\"fast\"").is_some();
-            demand.tariff = Tariff { batch, fast, us: in_us };
+        let mut demand = CallDemand::of(group, call);
+        if !demand.free && self.limits.wants_tokens(&who, &demand.parts) {
+            demand.estimate(group, call, body.map(AsRef::as_ref).unwrap_or_default());
         }
         let reservation = self.limits.acquire(&who, &demand, SystemTime::now()).await?;
-        Ok(Metered { reservation, estimate: demand.input_tokens, batch })
+        Ok(Metered { reservation, estimate: demand.input_tokens, batch: group == EndpointGroup::Batches })
     }
 }
 

@@ -6,7 +6,7 @@ use super::key::{BucketKey, Identities, Who};
 use super::ledger::Charge;
 use super::measure::Measure;
 use super::rule::{Bound, Rule};
-use crate::claude::{Model, Prices, Tariff};
+use crate::claude::{Demand, EndpointGroup, Model, Peek, Prices, Tariff, estimate_input_tokens};
 use crate::denial::Denial;
 
 /// What a call asks for.
@@ -22,6 +22,33 @@ pub struct CallDemand {
     pub tariff: Tariff,
     /// Nothing is billed: only requests count.
     pub free: bool,
+}
+
+impl CallDemand {
+    /// What a call at an endpoint of `group` asks for, as far as its size is no matter.
+    pub fn of(group: EndpointGroup, call: &Peek) -> Self {
+        let part = |demand: &Demand| Part {
+            model: demand.model.clone(),
+            calls: demand.calls,
+            output_tokens: demand.output_tokens,
+            calls_without_max_tokens: demand.calls_without_max_tokens,
+        };
+        // A model that is looked up, or stored with an agent, is not called.
+        let parts = if call.messages == 0 { SmallVec::new() } else { call.demands().map(part).collect() };
+        let free = !matches!(group, EndpointGroup::Messages | EndpointGroup::Batches);
+        Self { parts, stream: call.stream, free, ..Self::default() }
+    }
+
+    /// Estimates the input, and which price is asked for, from the body.
+    pub fn estimate(&mut self, group: EndpointGroup, call: &Peek, body: &[u8]) {
+        self.input_tokens = estimate_input_tokens(body);
+        self.tariff = Tariff {
+            batch: group == EndpointGroup::Batches,
+            // A text that only speaks of it reserves too much, which is settled.
+            fast: memchr::memmem::find(body, b"\"fast\"").is_some(),
+            us: call.asks().iter().any(|ask| ask.features.inference_geo.as_deref() == Some("us")),
+        };
+    }
 }
 
 /// What a call asks of one model.

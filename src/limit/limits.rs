@@ -210,6 +210,20 @@ impl Limits {
         Ok(charges.iter().zip(counts).map(place).collect())
     }
 
+    /// What a call would reserve, and of which limits, in the order of the rules: for explanations. Nothing is reserved.
+    ///
+    /// # Errors
+    /// [`Denial::PriceUnknown`], as [`Limits::acquire`].
+    pub fn would_reserve(&self, who: &Who<'_>, demand: &CallDemand) -> Result<Vec<(Arc<Rule>, Bound, u64)>, Denial> {
+        let rules = self.rules.load_full();
+        let charges = charges(&rules.rules, &rules.prices, who, Identities::new(who, &self.agents), demand)?;
+        let shown = |charge: &Charge| {
+            let bound = Bound { measure: charge.key.measure, amount: charge.bound, span: charge.key.span };
+            Some((Arc::clone(rules.rule(charge.rule)?), bound, charge.amount))
+        };
+        Ok(charges.iter().filter_map(shown).collect())
+    }
+
     /// How every limit of the caller stands now, whatever the models it is for: by the store, or by what this host has
     /// counted itself while the store does not answer.
     pub async fn standing_of(&self, who: &Who<'_>, now: SystemTime) -> Vec<Standing> {

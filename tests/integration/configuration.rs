@@ -11,6 +11,7 @@ use super::harness::Sandbox;
 fn every_shipped_configuration_loads() {
     let sandbox = Sandbox::shared();
     let made = |name: &str| sandbox.folder.path().join(name);
+    let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
     let folder = tempfile::tempdir().unwrap();
     for (name, source) in [
         ("server.crt", "server.crt"),
@@ -25,12 +26,15 @@ fn every_shipped_configuration_loads() {
         ("issuer.key", "issuer.key"),
         ("anthropic-key", "anthropic-key"),
         ("hs256.secret", "anthropic-key"),
+        ("redis-ca.pem", "ca.crt"),
+        ("redis-password", "anthropic-key"),
     ] {
         std::fs::copy(made(source), folder.path().join(name)).unwrap();
     }
     std::fs::write(folder.path().join("revoked.json"), "{}").unwrap();
+    std::fs::copy(conf.join("prices.json"), folder.path().join("prices.json")).unwrap();
     let mut files = 0;
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("conf")).unwrap() {
+    for entry in std::fs::read_dir(&conf).unwrap() {
         let file = entry.unwrap().path();
         if file.extension().is_none_or(|extension| extension != "toml") {
             continue; // prices
@@ -40,7 +44,7 @@ fn every_shipped_configuration_loads() {
         let text = text
             .replace("/var/log/portcullis", "audit")
             .replace("/var/lib/portcullis", "state")
-            .replace("{ credential = \"anthropic-key\" }", "{ file = \"anthropic-key\" }");
+            .replace("{ credential = ", "{ file = ");
         let loaded = Config::parse(&folder.path().join(file.file_name().unwrap()), text);
         assert!(loaded.is_ok(), "{}", loaded.err().unwrap());
         files += 1;

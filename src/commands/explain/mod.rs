@@ -1,5 +1,7 @@
 //! `portcullis explain`: the decision on a request and the rule behind every step, without sending it.
 
+mod limits;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
@@ -99,7 +101,7 @@ enum Who {
 
 /// Takes the request through the checks of the proxy, in its order, and writes each with its outcome to `shown`.
 fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut String) -> Result<(), Denial> {
-    let Config { policy, issuers, listen, revocation, .. } = config;
+    let Config { policy, issuers, listen, revocation, limits, prices, .. } = config;
     match question.address {
         None => line(shown, "address", "not given, so its rules are not asked"),
         Some(address) => {
@@ -137,7 +139,12 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
         line(shown, "decision", "the endpoint is open; give a --body for the decision on a call");
         return Ok(());
     };
-    decide(&policy, &caller, &found, &call, &betas, now, shown)
+    let rule = decide(&policy, &caller, &found, &call, &betas, now, shown)?;
+    for taken in limits::taken((limits, prices), &caller, group, &call, question.body.as_deref())? {
+        line(shown, "limit", &taken);
+    }
+    line(shown, "decision", &format!("allowed by {rule}"));
+    Ok(())
 }
 
 /// What the request asks for; `None` when that is in a body that was not given.
@@ -160,7 +167,7 @@ fn decide(
     betas: &[&str],
     now: SystemTime,
     shown: &mut String,
-) -> Result<(), Denial> {
+) -> Result<String, Denial> {
     line(shown, "asks", &format!("{} message(s), {} distinct demand(s)", call.messages, call.asks().len()));
     let permit = policy.explain(caller, found.endpoint, call, betas, now, |step| {
         let _ = match step {
@@ -175,8 +182,7 @@ fn decide(
             Step::Allows(grant) => writeln!(shown, "  {} allows", grant.name),
         };
     })?;
-    line(shown, "decision", &format!("allowed by {}", permit.rule()));
-    Ok(())
+    Ok(permit.rule().to_owned())
 }
 
 fn line(shown: &mut String, what: &str, text: &str) {

@@ -27,6 +27,11 @@ name = "no-mcp"
 scope = "*"
 deny = true
 mcp_servers = true
+[[limit]]
+per = "subject"
+models = ["claude-opus-*"]
+output_tokens = "950/min"
+cost_usd = "2.50/day"
 [upstream]
 endpoints = ["10.0.0.1:443"]
 server_name = "api.anthropic.com"
@@ -87,6 +92,8 @@ asks      1 message(s), 1 distinct demand(s)
 demand    claude-opus-5, max_tokens 900
   claude:haiku has no say: it does not cover the model
   opus-by-name allows
+limit     subject claude-opus-*: 900 of 950 output tokens in a min, per subject
+limit     subject claude-opus-*: $0.02275 of $2.5 cost in a day, per subject
 decision  allowed by opus-by-name
 ";
     assert_eq!((decision, shown.replace("3600 s", "3599 s").as_str()), (Ok(()), expected));
@@ -97,6 +104,8 @@ fn a_refusal_says_which_rule_refused() {
     let (decision, shown) = explained(&question(alice(), &json!({ "model": "claude-opus-5", "max_tokens": 1001 })));
     assert_eq!(decision, Err("max_tokens_forbidden"));
     assert!(shown.ends_with("opus-by-name refuses: max_tokens 1001 is above the grant's 1000\n"), "{shown}");
+    let (decision, _) = explained(&question(alice(), &json!({ "model": "claude-opus-5", "max_tokens": 960 })));
+    assert_eq!(decision, Err("limit_output_tokens"), "the call alone is above the limit");
     let denied = json!({ "model": "claude-haiku-5", "mcp_servers": [{}] });
     let (decision, shown) = explained(&question(alice(), &denied));
     assert_eq!(decision, Err("rule_denied"));
