@@ -12,8 +12,11 @@ use crate::limit::Measure;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// The client's address is denied, or is in no allowed network.
-    #[error("the client's address is not allowed")]
-    AddressForbidden,
+    #[error("the client's address is not allowed: {rule}")]
+    AddressForbidden {
+        /// The network that denies it, or that none allows it.
+        rule: String,
+    },
     /// No credential at all.
     #[error("no credential presented")]
     CredentialMissing,
@@ -282,7 +285,7 @@ impl Denial {
     /// The metric's label and the record's `reason`. These names are part of the contract with dashboards.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::AddressForbidden => "address_forbidden",
+            Self::AddressForbidden { .. } => "address_forbidden",
             Self::CredentialMissing => "credential_missing",
             Self::CredentialConflict => "credential_conflict",
             Self::CredentialMalformed => "credential_malformed",
@@ -336,7 +339,7 @@ impl Denial {
     /// The rule that decided, where one did.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::RuleDenied { rule } | Self::HoursForbidden { rule } => Some(rule),
+            Self::AddressForbidden { rule } | Self::RuleDenied { rule } | Self::HoursForbidden { rule } => Some(rule),
             Self::LimitReached { limit, .. } | Self::LimitSpent { limit, .. } | Self::StoreUnavailable { limit } => {
                 Some(limit)
             }
@@ -358,7 +361,7 @@ impl Denial {
             | Self::TokenRevoked { .. }
             | Self::TokenBinding(_)
             | Self::TokenLifetime => ErrorType::Authentication,
-            Self::AddressForbidden
+            Self::AddressForbidden { .. }
             | Self::EndpointForbidden { .. }
             | Self::ModelForbidden { .. }
             | Self::MaxTokensForbidden { .. }
@@ -394,7 +397,7 @@ impl Denial {
     /// What the caller is told: what to do, and nothing that would help to forge a token or map the inside.
     pub fn message(&self) -> String {
         match self {
-            Self::AddressForbidden => "Your network address may not use this gateway. Ask your administrator.".to_owned(),
+            Self::AddressForbidden { .. } => "Your network address may not use this gateway. Ask your administrator.".to_owned(),
             Self::CredentialMissing => {
                 "No credential. Send your company token as `Authorization: Bearer` or `x-api-key`.".to_owned()
             }
@@ -500,7 +503,7 @@ mod tests {
         let reached =
             |measure| Denial::LimitReached { limit: text(), measure, retry_after: Some(Duration::from_secs(3)) };
         vec![
-            Denial::AddressForbidden,
+            Denial::AddressForbidden { rule: text() },
             Denial::CredentialMissing,
             Denial::CredentialConflict,
             Denial::CredentialMalformed,

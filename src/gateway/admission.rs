@@ -70,11 +70,18 @@ impl Gateway {
 
     /// The door and the address rules: before any cryptography.
     pub(super) fn admit_address(&self, session: &Session, ctx: &mut RequestCtx) -> Result<IpAddr, Denial> {
-        let peer = session.client_addr().and_then(|address| address.as_inet()).ok_or(Denial::AddressForbidden)?;
+        let peer = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .ok_or_else(|| Denial::AddressForbidden { rule: "the connection has no address".to_owned() })?;
         let address = identity::client_address(peer.ip(), &session.req_header().headers, &self.bounds.trusted_proxies);
         ctx.address = Some(address);
         self.door.enter(address)?;
-        if self.policy.addresses().allows(address) { Ok(address) } else { Err(Denial::AddressForbidden) }
+        let decision = self.policy.addresses().decide(address);
+        if decision.allowed {
+            return Ok(address);
+        }
+        Err(Denial::AddressForbidden { rule: decision.rule.to_string() })
     }
 
     /// The verified caller.

@@ -199,3 +199,32 @@ fn explain_prints_the_decision_and_the_rule_behind_each_step() {
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("token_invalid"), "{text}");
 }
+
+#[tokio::test]
+async fn addresses_are_judged_before_tokens_and_the_rule_is_on_record() {
+    let rules = "[address]\nallow = [\"203.0.113.0/24\", \"2001:db8::/32\"]\ndeny = [\"203.0.113.66/32\"]\n";
+    let proxy = Proxy::start("policy-address", |text| {
+        format!("{}\n{rules}", text.replace("[admin]", "trusted_proxies = [\"127.0.0.0/8\"]\n[admin]"))
+    });
+    proxy.until_ready().await;
+    for (forwarded, status, rule) in [
+        (Some("203.0.113.7"), 200, "claude:haiku"),
+        (Some("198.51.100.1, 203.0.113.7"), 200, "claude:haiku"),
+        (Some("2001:db8::1"), 200, "claude:haiku"),
+        (Some("203.0.113.66"), 403, "203.0.113.66/32"),
+        (Some("203.0.113.7, 203.0.113.66"), 403, "203.0.113.66/32"),
+        (Some("::ffff:203.0.113.66"), 403, "203.0.113.66/32"),
+        (Some("198.51.100.1"), 403, "address.allow"),
+        (None, 403, "address.allow"),
+    ] {
+        let call = proxy.request(Method::POST, "/v1/messages", &proxy.token).body(message(HAIKU).to_string());
+        let call = forwarded.into_iter().fold(call, |call, address| call.header("x-forwarded-for", address));
+        let answer = call.send().await.unwrap();
+        assert_eq!(answer.status(), status, "{forwarded:?}");
+        let record = proxy.record(&request_id(&answer)).await;
+        assert!(record["rule"].as_str().unwrap().contains(rule), "{forwarded:?} {record}");
+    }
+    let forged = proxy.request(Method::POST, "/v1/messages", "a.b.c").header("x-forwarded-for", "203.0.113.66");
+    let answer = forged.body(message(HAIKU).to_string()).send().await.unwrap();
+    assert_eq!(proxy.record(&request_id(&answer)).await["reason"], "address_forbidden");
+}

@@ -109,7 +109,7 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
             let word = if decision.allowed { "allowed" } else { "refused" };
             line(shown, "address", &format!("{address} is {word}: {}", decision.rule));
             if !decision.allowed {
-                return Err(Denial::AddressForbidden);
+                return Err(Denial::AddressForbidden { rule: decision.rule.to_string() });
             }
         }
     }
