@@ -14,7 +14,7 @@ use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
 use super::replay;
 use super::revoked::{RevocationWatch, revoked_by};
-use crate::claude::{self, BodyRule, Endpoint, Match, ModelPage, Peek, Shape};
+use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
 use crate::identity::revocation::Freshness;
@@ -92,8 +92,13 @@ impl Gateway {
         if memchr::memmem::find(request.raw_path(), bearer.expose().as_bytes()).is_some() {
             return Err(Denial::CredentialInUrl);
         }
-        let verified = self.issuers.verify(bearer, SystemTime::now());
-        let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
+        let verified = self.issuers.verify(bearer, SystemTime::now()).inspect_err(|denial| {
+            // Keys that we do not have are no guess of the caller's.
+            if denial.error_type() == ErrorType::Authentication {
+                self.door.token_refused(address);
+            }
+        });
+        let caller = Caller::new(verified?, address);
         if self.revocation_freshness.as_ref().is_some_and(Freshness::is_lost) {
             return Err(Denial::RevocationUnavailable("the set in the store was not read for too long".to_owned()));
         }
