@@ -12,6 +12,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
 use super::algorithm::Algorithm;
 use crate::credential::Secret;
@@ -28,11 +29,19 @@ pub(super) struct Key {
     retired: AtomicBool,
 }
 
-/// What makes two keys the same key: the members that a thumbprint covers (RFC 7638 section 3.2), decoded.
+/// A public key without what a set says of it: the members that a thumbprint covers (RFC 7638 section 3.2), decoded. Two
+/// keys are the same key if these are the same.
 #[derive(Debug, PartialEq, Eq)]
-enum Material {
-    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
-    Ec { curve: Curve, point: Vec<u8> },
+pub(super) enum Material {
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
+    /// The point is uncompressed.
+    Ec {
+        curve: Curve,
+        point: Vec<u8>,
+    },
     Ed25519(Vec<u8>),
 }
 
@@ -147,8 +156,23 @@ struct Jwk {
     y: Option<String>,
     n: Option<String>,
     e: Option<String>,
-    /// The private part.
+    // Private and secret parts (RFC 7518 sections 6.2.2, 6.3.2, 6.4).
     d: Option<IgnoredAny>,
+    p: Option<IgnoredAny>,
+    q: Option<IgnoredAny>,
+    dp: Option<IgnoredAny>,
+    dq: Option<IgnoredAny>,
+    qi: Option<IgnoredAny>,
+    oth: Option<IgnoredAny>,
+    k: Option<IgnoredAny>,
+}
+
+impl Jwk {
+    /// With its private part in it, anybody could have signed.
+    fn is_public(&self) -> bool {
+        let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
+        private.into_iter().all(Option::is_none)
+    }
 }
 
 impl Key {
@@ -157,8 +181,7 @@ impl Key {
         let jwk: Jwk = serde_json::from_str(json).ok()?;
         let for_signatures = jwk.purpose.as_deref().is_none_or(|purpose| purpose == "sig")
             && jwk.key_ops.as_ref().is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-        // With the private part in it anybody could have signed.
-        if !for_signatures || jwk.d.is_some() {
+        if !for_signatures || !jwk.is_public() {
             return None;
         }
         let material = Material::of(&jwk)?;
@@ -193,6 +216,35 @@ impl Key {
 }
 
 impl Material {
+    /// Reads a JWK that is public and of a kind that can verify. Nothing is said of what it is for.
+    pub(super) fn parse(json: &str) -> Option<Self> {
+        let jwk: Jwk = serde_json::from_str(json).ok()?;
+        jwk.is_public().then(|| Self::of(&jwk))?
+    }
+
+    /// SHA-256 over the required members in the order of the alphabet (RFC 7638, RFC 8037 section 2).
+    pub(super) fn thumbprint(&self) -> [u8; 32] {
+        let encoded = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        let members = match self {
+            Self::Ec { curve, point } => {
+                let mut coordinates = point.get(1..).unwrap_or_default().chunks(curve.field()).map(encoded);
+                let (x, y) = (coordinates.next().unwrap_or_default(), coordinates.next().unwrap_or_default());
+                format!(r#"{{"crv":"{}","kty":"EC","x":"{x}","y":"{y}"}}"#, curve.name())
+            }
+            Self::Rsa { modulus, exponent } => {
+                format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, encoded(exponent), encoded(modulus))
+            }
+            Self::Ed25519(point) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encoded(point)),
+        };
+        Sha256::digest(members).into()
+    }
+
+    /// Whether `signature` is this key's over `message`, by an algorithm of its kind.
+    pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let verifier = self.algorithms().contains(&algorithm).then(|| self.verifier(algorithm)).flatten();
+        verifier.is_some_and(|verifier| verifier.verify_sig(message, signature).is_ok())
+    }
+
     fn of(jwk: &Jwk) -> Option<Self> {
         let decoded = |member: &Option<String>| BASE64_URL_SAFE_NO_PAD.decode(member.as_ref()?).ok();
         match (jwk.kty.as_str(), jwk.crv.as_deref()) {
@@ -256,7 +308,7 @@ const UNCOMPRESSED: u8 = 4;
 
 /// The curves of RFC 7518 section 6.2.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Curve {
+pub(super) enum Curve {
     P256,
     P384,
     P521,
@@ -264,11 +316,14 @@ enum Curve {
 
 impl Curve {
     fn named(name: &str) -> Option<Self> {
-        match name {
-            "P-256" => Some(Self::P256),
-            "P-384" => Some(Self::P384),
-            "P-521" => Some(Self::P521),
-            _ => None,
+        [Self::P256, Self::P384, Self::P521].into_iter().find(|curve| curve.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+            Self::P521 => "P-521",
         }
     }
 

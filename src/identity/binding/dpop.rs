@@ -1,14 +1,16 @@
 //! One DPoP proof (RFC 9449 section 4): a JWT that brings the public key that signed it.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::super::keys::Material;
 use super::WINDOW;
 
 /// The claims of a proof whose signature, key and date have been checked. Only [`verify`] makes one.
@@ -48,30 +50,12 @@ impl Proof {
 
 /// The header (RFC 9449 section 4.2). A member that stands twice is an error, here and in the claims.
 #[derive(Deserialize)]
-struct Header {
-    typ: String,
-    alg: String,
-    jwk: Jwk,
+struct Header<'h> {
+    typ: Cow<'h, str>,
+    alg: Cow<'h, str>,
+    #[serde(borrow)]
+    jwk: &'h RawValue,
     crit: Option<IgnoredAny>,
-}
-
-/// A public key (RFC 7517, RFC 7518 section 6), with the members that would make it a private or a shared one.
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    d: Option<IgnoredAny>,
-    p: Option<IgnoredAny>,
-    q: Option<IgnoredAny>,
-    dp: Option<IgnoredAny>,
-    dq: Option<IgnoredAny>,
-    qi: Option<IgnoredAny>,
-    oth: Option<IgnoredAny>,
-    k: Option<IgnoredAny>,
 }
 
 /// Longest proof that is looked at. One by an RSA key of 4096 bits has about two kilobytes.
@@ -87,121 +71,28 @@ pub(super) fn verify(proof: &str, key: &[u8; 32], now: SystemTime) -> Option<Pro
     }
     let (signed, signature) = proof.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;
-    let Header { typ, alg, jwk, crit: None } = part(header)? else { return None };
+    let header = decoded(header)?;
+    let Header { typ, alg, jwk, crit: None } = serde_json::from_slice(&header).ok()? else { return None };
     if typ != "dpop+jwt" {
         return None;
     }
-    let public = jwk.public()?;
+    let public = Material::parse(jwk.get())?;
     // Before the signature, for it costs less: a key of the sender's own choosing ends here.
     if public.thumbprint() != *key {
         return None;
     }
-    let algorithm = public.algorithm(&alg)?;
-    let decoding = public.decoding()?;
-    jsonwebtoken::crypto::verify(signature, signed.as_bytes(), &decoding, algorithm).ok().filter(|good| *good)?;
-    let claims: Proof = part(claims)?;
+    let signature = BASE64_URL_SAFE_NO_PAD.decode(signature).ok()?;
+    // The key's kind decides: there is no shared secret to a public key.
+    if !public.verifies(alg.parse().ok()?, signed.as_bytes(), &signature) {
+        return None;
+    }
+    let claims: Proof = serde_json::from_slice(&decoded(claims)?).ok()?;
     ((1..=MAX_ID).contains(&claims.id.len()) && claims.is_dated(now)).then_some(claims)
 }
 
 /// A part of the JWT: JSON in base64url. Only an object will do; serde would take a list by position.
-fn part<T: DeserializeOwned>(encoded: &str) -> Option<T> {
-    let json = BASE64_URL_SAFE_NO_PAD.decode(encoded).ok()?;
-    json.starts_with(b"{").then(|| serde_json::from_slice(&json).ok())?
-}
-
-/// A public key of a kind that proofs may use. Its members are base64url, as [`Jwk::public`] has checked.
-enum PublicKey {
-    EllipticCurve { curve: Curve, x: String, y: String },
-    Rsa { modulus: String, exponent: String },
-    Ed25519 { x: String },
-}
-
-#[derive(Clone, Copy)]
-enum Curve {
-    P256,
-    P384,
-}
-
-impl Curve {
-    fn name(self) -> &'static str {
-        match self {
-            Self::P256 => "P-256",
-            Self::P384 => "P-384",
-        }
-    }
-
-    fn coordinate_bytes(self) -> usize {
-        match self {
-            Self::P256 => 32,
-            Self::P384 => 48,
-        }
-    }
-}
-
-impl Jwk {
-    /// The key, if it is of a kind that is accepted, of a sound size, and public.
-    fn public(self) -> Option<PublicKey> {
-        let private = [&self.d, &self.p, &self.q, &self.dp, &self.dq, &self.qi, &self.oth, &self.k];
-        if private.into_iter().any(Option::is_some) {
-            return None;
-        }
-        let bytes = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();
-        match (self.kty.as_str(), self.crv.as_deref()) {
-            ("EC", Some(name)) => {
-                let curve = [Curve::P256, Curve::P384].into_iter().find(|curve| curve.name() == name)?;
-                let (x, y) = (self.x?, self.y?);
-                let whole = |text: &str| bytes(text).is_some_and(|bytes| bytes.len() == curve.coordinate_bytes());
-                (whole(&x) && whole(&y)).then_some(PublicKey::EllipticCurve { curve, x, y })
-            }
-            ("RSA", _) => {
-                let (modulus, exponent) = (self.n?, self.e?);
-                bytes(&exponent)?;
-                // RFC 7518 section 3.3: 2048 bits or more.
-                let bits = bytes(&modulus)?.iter().skip_while(|byte| **byte == 0).count() * 8;
-                (2048..=8192).contains(&bits).then_some(PublicKey::Rsa { modulus, exponent })
-            }
-            ("OKP", Some("Ed25519")) => {
-                let x = self.x?;
-                (bytes(&x)?.len() == 32).then_some(PublicKey::Ed25519 { x })
-            }
-            _ => None,
-        }
-    }
-}
-
-impl PublicKey {
-    /// SHA-256 over the required members in the order of the alphabet (RFC 7638, RFC 8037 section 2).
-    fn thumbprint(&self) -> [u8; 32] {
-        let members = match self {
-            Self::EllipticCurve { curve, x, y } => {
-                format!(r#"{{"crv":"{}","kty":"EC","x":"{x}","y":"{y}"}}"#, curve.name())
-            }
-            Self::Rsa { modulus, exponent } => format!(r#"{{"e":"{exponent}","kty":"RSA","n":"{modulus}"}}"#),
-            Self::Ed25519 { x } => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#),
-        };
-        Sha256::digest(members).into()
-    }
-
-    /// The header's algorithm, if it is one for this key. Asymmetric ones alone: there is no shared secret to a public key.
-    fn algorithm(&self, name: &str) -> Option<Algorithm> {
-        match (self, name) {
-            (Self::EllipticCurve { curve: Curve::P256, .. }, "ES256") => Some(Algorithm::ES256),
-            (Self::EllipticCurve { curve: Curve::P384, .. }, "ES384") => Some(Algorithm::ES384),
-            (Self::Rsa { .. }, "RS256") => Some(Algorithm::RS256),
-            (Self::Rsa { .. }, "PS256") => Some(Algorithm::PS256),
-            (Self::Ed25519 { .. }, "EdDSA") => Some(Algorithm::EdDSA),
-            _ => None,
-        }
-    }
-
-    fn decoding(&self) -> Option<DecodingKey> {
-        let key = match self {
-            Self::EllipticCurve { x, y, .. } => DecodingKey::from_ec_components(x, y),
-            Self::Rsa { modulus, exponent } => DecodingKey::from_rsa_components(modulus, exponent),
-            Self::Ed25519 { x } => DecodingKey::from_ed_components(x),
-        };
-        key.ok()
-    }
+fn decoded(part: &str) -> Option<Vec<u8>> {
+    BASE64_URL_SAFE_NO_PAD.decode(part).ok().filter(|json| json.starts_with(b"{"))
 }
 
 #[cfg(test)]
@@ -217,7 +108,7 @@ mod tests {
             (rsa, "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"),
             (ed25519, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"),
         ] {
-            let key = serde_json::from_str::<Jwk>(jwk).unwrap().public().unwrap();
+            let key = Material::parse(jwk).unwrap();
             assert_eq!(BASE64_URL_SAFE_NO_PAD.encode(key.thumbprint()), expected);
         }
     }
