@@ -1,5 +1,6 @@
 //! Two proxies on one Redis: one limit, one list of revocations, and what holds when Redis is gone.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -170,4 +171,71 @@ async fn a_set_in_redis_revokes_on_every_host_within_a_second() {
         assert!(Instant::now() < deadline, "an old list is trusted for ever");
         tokio::time::sleep(Duration::from_millis(20)).await; // a poll with a deadline
     }
+}
+
+#[tokio::test]
+async fn redis_dies_and_comes_back_under_load_and_no_call_fails_or_goes_uncounted() {
+    const WORKERS: usize = 8;
+    let mut redis = Redis::start();
+    let [one, two] =
+        pair("load", &redis, "[[limit]]\nper = \"subject\"\nrequests = \"100000/h\"\nconcurrent = 50\n").await;
+    let token = Sandbox::shared().token_of("alice", "claude:haiku");
+    let body = message(HAIKU);
+    let (done, failed, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let slowest = AtomicU64::new(0);
+    let worker = |number: usize| {
+        let proxy = if number % 2 == 0 { &one } else { &two };
+        let (token, body, done, failed, stop, slowest) = (&token, &body, &done, &failed, &stop, &slowest);
+        async move {
+            while !stop.load(Ordering::Relaxed) {
+                let asked = Instant::now();
+                let answer = proxy.post(token, body).await;
+                let took = u64::try_from(asked.elapsed().as_millis()).unwrap();
+                slowest.fetch_max(took, Ordering::Relaxed);
+                if answer.status() == 200 { done } else { failed }.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let after = |calls: u64| {
+        let (done, from) = (&done, done.load(Ordering::Relaxed));
+        async move {
+            let deadline = Instant::now() + Duration::from_secs(60);
+            while done.load(Ordering::Relaxed) < from + calls {
+                assert!(Instant::now() < deadline, "the load has stopped");
+                tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+            }
+            done.load(Ordering::Relaxed) - from
+        }
+    };
+    let story = async {
+        after(100).await;
+        redis.kill();
+        for proxy in [&one, &two] {
+            proxy.until_metric("portcullis_store_up", |up| up == 0).await;
+        }
+        let without = after(100).await;
+        redis.revive();
+        for proxy in [&one, &two] {
+            proxy.until_metric("portcullis_store_up", |up| up == 1).await;
+        }
+        after(100).await;
+        stop.store(true, Ordering::Relaxed);
+        without
+    };
+    let (without, _) = futures_util::future::join(story, join_all((0..WORKERS).map(worker))).await;
+    assert_eq!(failed.load(Ordering::Relaxed), 0, "a limit that holds locally fails no call");
+    assert!(slowest.load(Ordering::Relaxed) < 1000, "50 ms for the store, the rest for a busy machine");
+    for proxy in [&one, &two] {
+        proxy.until_metric("portcullis_store_waiting", |waiting| waiting == 0).await;
+        proxy.until_metric("portcullis_store_lost_total", |lost| lost == 0).await;
+    }
+    let whoami = two.whoami(&token).await;
+    let left = |measure: &str| {
+        let limit = whoami["limits"].as_array().unwrap().iter().find(|limit| limit["measure"] == measure).unwrap();
+        limit["remaining"].as_u64().unwrap()
+    };
+    // What Redis itself held is gone with it; what was granted without it, and since, is there.
+    let counted = 100_000 - left("requests");
+    assert!(counted >= without + 100 && counted <= done.load(Ordering::Relaxed), "{counted}, {without} without Redis");
+    assert_eq!(left("concurrent"), 50, "every place was given back");
 }
