@@ -487,8 +487,8 @@ impl Denial {
     }
 }
 
-/// How long a client may be told to wait before it tries again by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may be told to wait before it tries again by itself: longer than any wait for a limit per minute.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {
@@ -567,6 +567,24 @@ mod tests {
             let row = documented.lines().find(|line| line.contains(&format!("`{}`", denial.reason())));
             let row = row.unwrap_or_else(|| panic!("{} is not in docs/metrics.md", denial.reason()));
             assert!(row.split('|').nth(1).unwrap().contains(&status), "{} is {status}: {row}", denial.reason());
+        }
+    }
+
+    #[test]
+    fn clients_are_told_not_to_wait_for_what_takes_long() {
+        let reached = |measure, wait: Option<u64>| Denial::LimitReached {
+            limit: "x".to_owned(),
+            measure,
+            retry_after: wait.map(Duration::from_secs),
+        };
+        for (denial, forbids) in [
+            (reached(Measure::Requests, Some(62)), false),
+            (reached(Measure::Requests, Some(3600)), true),
+            (reached(Measure::OutputTokens, None), true),
+            (reached(Measure::Cost, Some(1)), true),
+            (Denial::DoorClosed("x"), false),
+        ] {
+            assert_eq!(denial.forbids_retry(), forbids, "{denial:?}");
         }
     }
 
