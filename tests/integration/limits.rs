@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, streamed};
+use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, streamed, unique_id};
 
 fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
@@ -143,6 +143,29 @@ async fn what_a_client_used_before_it_left_is_counted() {
     proxy.record(&id).await;
     let left = left(&proxy, &token, "output_tokens").await.as_u64().unwrap();
     assert!(left < 100_000 && left > 95_000, "{left}");
+}
+
+#[tokio::test]
+async fn a_batch_counts_also_when_its_sender_does_not_wait_for_the_answer() {
+    let proxy = Proxy::with("limit-batch-left", "[[limit]]\nper = \"subject\"\noutput_tokens = \"100000/h\"\n").await;
+    let (sandbox, id) = (Sandbox::shared(), unique_id());
+    let token = sandbox.token_of("alice", "claude:haiku");
+    let mut item = message(HAIKU);
+    item["max_tokens"] = 60_000.into();
+    let batch = json!({ "requests": [{ "custom_id": "a", "params": item }] });
+    let call = proxy.request(Method::POST, "/v1/messages/batches", &token).header("anthropic-test-id", &id);
+    let call = call.header("anthropic-standin", "delay=60000").body(batch.to_string()).send();
+    let sent = async {
+        while sandbox.seen(&id).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await; // a poll
+        }
+    };
+    tokio::select! {
+        answer = call => panic!("answered: {answer:?}"),
+        () = sent => {}
+    }
+    proxy.until_metric("portcullis_requests_in_flight", |requests| requests == 0).await;
+    assert_eq!(left(&proxy, &token, "output_tokens").await, 40_000, "it runs all the same");
 }
 
 #[tokio::test]
