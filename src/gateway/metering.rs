@@ -56,9 +56,7 @@ impl Gateway {
             let body = body.map(AsRef::as_ref).unwrap_or_default();
             demand.input_tokens = claude::estimate_input_tokens(body);
             let in_us = call.asks().iter().any(|ask| ask.features.inference_geo.as_deref() == Some("us"));
-            // A text that only speaks of it reserves too much, which is settled.
-            let fast = memchr::memmem::find(body, b"\"fast\"").is_some();
-            demand.tariff = Tariff { batch, fast, us: in_us };
+            demand.tariff = Tariff { batch, fast: call.fast, us: in_us };
         }
         let reservation = self.limits.acquire(&who, &demand, SystemTime::now()).await?;
         Ok(Metered { reservation, estimate: demand.input_tokens, batch })

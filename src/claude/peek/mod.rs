@@ -22,6 +22,8 @@ pub struct Peek {
     unknown_fields: SmallVec<[Box<str>; 0]>,
     /// Whether the answer is to be an SSE stream.
     pub stream: bool,
+    /// Whether any message may run in fast mode, which has a price of its own.
+    pub fast: bool,
     /// How many messages are asked for: one, or the items of a batch; none at an endpoint that answers no message.
     pub messages: u64,
 }

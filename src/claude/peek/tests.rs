@@ -188,6 +188,24 @@ fn fields_that_are_new_are_told_if_they_are_spelled_like_fields() {
 }
 
 #[test]
+fn a_message_that_may_run_in_fast_mode_is_found_however_it_says_so() {
+    for (more, fast) in [
+        (r#""speed":"fast""#, true),
+        (r#""sp\u0065ed":"f\u0061st""#, true),
+        (r#""speed":"ludicrous""#, true),
+        (r#""fallbacks":[{"model":"claude-opus-5","speed":"fast"}]"#, true),
+        (r#""speed":"standard","fallbacks":[{"model":"claude-opus-5","speed":null}]"#, false),
+        (r#""messages":[{"role":"user","content":"\"speed\":\"fast\""}],"metadata":{"speed":"fast"}"#, false),
+    ] {
+        let body = format!(r#"{{"model":"claude-haiku-5",{more}}}"#);
+        assert_eq!(message(&body).unwrap().fast, fast, "{more}");
+        let batch = format!(r#"{{"requests":[{{"params":{body}}},{{"params":{{"model":"claude-haiku-5"}}}}]}}"#);
+        assert_eq!(peek(batch.as_bytes(), Shape::Batch).unwrap().fast, fast, "{more}");
+    }
+    assert_eq!(message(r#"{"model":"claude-haiku-5","speed":2}"#).unwrap_err(), "speed: must be text");
+}
+
+#[test]
 fn a_fallback_that_the_api_chooses_is_refused() {
     let chosen = message(r#"{"model":"claude-haiku-5","fallbacks":"default"}"#);
     assert_eq!(chosen.unwrap_err(), "fallbacks: must name its models; \"default\" would leave the choice to the API");
