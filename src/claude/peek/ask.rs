@@ -15,7 +15,8 @@ use crate::claude::tools::ServerTool;
 pub struct Ask {
     /// The model that is to answer, or that a tool calls.
     pub model: Option<Model>,
-    /// The ceiling of the answer. Without one the API refuses the message, or the endpoint answers none.
+    /// The ceiling of the answer. Without one the API refuses the message, or the endpoint answers none; a model that a tool
+    /// calls without one may answer all that it can, which is the largest number.
     pub max_tokens: Option<u64>,
     /// The most tokens that may go into thinking: none when the body switches it off, else the budget that it names, else
     /// all of `max_tokens`, for the model decides then; without any ceiling the largest number.
@@ -117,7 +118,7 @@ impl Reader {
         }
         self.call(model, max_tokens, thinking.unwrap_or_default(), features.clone())?;
         for (advisor, ceiling) in advisors {
-            self.call(Some(advisor), ceiling.or(max_tokens), Thinking::Open, features.beside())?;
+            self.advise(advisor, ceiling, &features)?;
         }
         for fallback in fallbacks {
             // What a fallback does not say for itself it takes from the message. A budget is not taken over by a model
@@ -126,7 +127,7 @@ impl Reader {
             features.take(fallback.features);
             let max_tokens = fallback.max_tokens.or(max_tokens);
             for (advisor, ceiling) in fallback.advisors {
-                self.call(Some(advisor), ceiling.or(max_tokens), Thinking::Open, features.beside())?;
+                self.advise(advisor, ceiling, &features)?;
             }
             self.call(fallback.model, max_tokens, fallback.thinking.unwrap_or_default(), features)?;
         }
@@ -160,10 +161,7 @@ impl Reader {
         features: Features,
     ) -> Result<(), &'static str> {
         if let Some(model) = &model {
-            let demand = self.demand(model)?;
-            demand.calls += 1;
-            demand.output_tokens = demand.output_tokens.saturating_add(max_tokens.unwrap_or_default());
-            demand.calls_without_max_tokens += u64::from(max_tokens.is_none());
+            self.count(model, max_tokens)?;
         }
         let max_thinking = match thinking {
             Thinking::Off => 0,
@@ -171,6 +169,23 @@ impl Reader {
             Thinking::Open => max_tokens.unwrap_or(u64::MAX),
         };
         self.add(Ask { model, max_tokens, max_thinking, features, count: 1 })
+    }
+
+    /// A tool's call of a model. The message's `max_tokens` does not bound it: without one of the tool's own, the model's
+    /// does (the Python SDK on `BetaAdvisorTool20260301Param`).
+    fn advise(&mut self, advisor: Model, ceiling: Option<u64>, message: &Features) -> Result<(), &'static str> {
+        self.count(&advisor, ceiling)?;
+        let most = ceiling.unwrap_or(u64::MAX);
+        let model = Some(advisor);
+        self.add(Ask { model, max_tokens: Some(most), max_thinking: most, features: message.beside(), count: 1 })
+    }
+
+    fn count(&mut self, model: &Model, max_tokens: Option<u64>) -> Result<(), &'static str> {
+        let demand = self.demand(model)?;
+        demand.calls += 1;
+        demand.output_tokens = demand.output_tokens.saturating_add(max_tokens.unwrap_or_default());
+        demand.calls_without_max_tokens += u64::from(max_tokens.is_none());
+        Ok(())
     }
 
     fn demand(&mut self, model: &Model) -> Result<&mut Demand, &'static str> {

@@ -68,9 +68,9 @@ impl Peek {
         self.demands.iter().map(|demand| &demand.model)
     }
 
-    /// The largest `max_tokens`.
+    /// The largest `max_tokens` that is named.
     pub fn max_tokens(&self) -> Option<u64> {
-        self.asks.iter().filter_map(|ask| ask.max_tokens).max()
+        self.asks.iter().filter_map(|ask| ask.max_tokens).filter(|&tokens| tokens < u64::MAX).max()
     }
 
     /// Names of fields of a message that this version does not know, at most four, spelled like the API's own names. They

@@ -38,6 +38,24 @@ fn every_model_in_the_body_is_found() {
 }
 
 #[test]
+fn the_ceiling_of_a_message_is_none_for_a_model_that_a_tool_calls() {
+    let tool = |more: &str| {
+        let body = format!(
+            r#"{{"model":"claude-haiku-5","max_tokens":9,"thinking":{{"type":"disabled"}},
+                "tools":[{{"type":"advisor_20260301","model":"claude-opus-5"{more}}}]}}"#
+        );
+        let peek = message(&body).unwrap();
+        let ask = peek.asks().iter().find(|ask| ask.model == Model::parse("claude-opus-5")).unwrap().clone();
+        let demand = peek.demands().nth(1).unwrap().clone();
+        ((ask.max_tokens, ask.max_thinking), (demand.output_tokens, demand.calls_without_max_tokens), peek.max_tokens())
+    };
+    let unbounded = ((Some(u64::MAX), u64::MAX), (0, 1), Some(9));
+    assert_eq!(tool(""), unbounded);
+    assert_eq!(tool(r#","max_tokens":null"#), unbounded);
+    assert_eq!(tool(r#","max_tokens":2048"#), ((Some(2048), 2048), (2048, 0), Some(2048)));
+}
+
+#[test]
 fn tools_that_a_conversation_adds_are_judged() {
     for content in [
         r#"[{"type":"text","text":"x"},{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"type":"advisor_20260301","model":"claude-opus-5"}}}]"#,
