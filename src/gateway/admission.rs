@@ -85,8 +85,13 @@ impl Gateway {
         if memchr::memmem::find(request.raw_path(), bearer.expose().as_bytes()).is_some() {
             return Err(Denial::CredentialInUrl);
         }
-        let verified = self.issuers.verify(bearer, SystemTime::now());
-        let caller = Caller::new(verified.inspect_err(|_| self.door.token_refused(address))?, address);
+        let verified = self.issuers.verify(bearer, SystemTime::now()).inspect_err(|denial| {
+            // What cannot be verified for want of keys says nothing against its sender.
+            if !matches!(denial, Denial::IssuerUnavailable { .. }) {
+                self.door.token_refused(address);
+            }
+        });
+        let caller = Caller::new(verified?, address);
         if self.revocation_freshness.as_ref().is_some_and(Freshness::is_lost) {
             return Err(Denial::RevocationUnavailable("the set in the store was not read for too long".to_owned()));
         }

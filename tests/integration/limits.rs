@@ -255,3 +255,18 @@ async fn the_door_turns_floods_and_guesses_away_before_any_cryptography() {
     let good = proxy.post(&proxy.token, &message(HAIKU)).await;
     assert_eq!(good.status(), 429, "whose address guesses is kept out for a while");
 }
+
+#[tokio::test]
+async fn the_door_does_not_count_tokens_that_cannot_be_verified_while_the_issuer_is_away() {
+    let proxy = Proxy::start("door-issuer", |text| {
+        let away = text.lines().map(|line| match line.strip_prefix("jwks_uri = ") {
+            Some(_) => "jwks_uri = \"http://127.0.0.1:9/jwks.json\"".to_owned(),
+            None => line.to_owned(),
+        });
+        format!("{}\n[door]\nrefused_tokens = \"5/h\"\n", away.collect::<Vec<_>>().join("\n"))
+    });
+    for _ in 0..8 {
+        let answer = proxy.post(&proxy.token, &message(HAIKU)).await;
+        assert_eq!(proxy.record(&request_id(&answer)).await["reason"], "issuer_unavailable");
+    }
+}
