@@ -96,6 +96,9 @@ pub(super) struct Reader {
 const MAX_MODELS: usize = 64;
 /// More different demands than a batch has use for.
 const MAX_ASKS: usize = 1024;
+/// More different pairs of ceilings, none of which contains another, than one model and its features have use for: each is
+/// looked at for every item that follows.
+const MAX_CEILINGS: usize = 64;
 /// From how many demands on they are found by their hash.
 const INDEXED: usize = 8;
 /// More fallbacks, and models that tools call, than the API takes.
@@ -103,6 +106,7 @@ const MAX_BESIDE: usize = 64;
 /// More server tools than the API has.
 const MAX_TOOLS: usize = 32;
 const MAX_UNKNOWN: usize = 4;
+const TOO_MANY: &str = "the body asks for too many different things at once";
 
 impl Reader {
     /// Ends the message that was being read: each model that it names has its demand.
@@ -223,10 +227,13 @@ impl Reader {
                     return Ok(());
                 }
             }
+            if alike.len() == MAX_CEILINGS {
+                return Err(TOO_MANY);
+            }
             alike.push(asks.len());
         }
         if asks.len() == MAX_ASKS {
-            return Err("the body asks for too many different things at once");
+            return Err(TOO_MANY);
         }
         asks.push(ask);
         Ok(())

@@ -182,6 +182,13 @@ fn more_different_things_than_can_be_judged_are_refused() {
     let tools = |n: usize| format!(r#"{{"model":"claude-haiku-5","tools":[{{"type":"tool_{n}"}}]}}"#);
     assert_eq!(batch(1024, &tools).unwrap().asks().len(), 1024);
     assert_eq!(batch(1025, &tools).unwrap_err(), "the body asks for too many different things at once");
+    // The more tokens, the fewer for thinking: no pair contains another.
+    let ceilings = |n: usize| {
+        let thinking = format!(r#"{{"type":"enabled","budget_tokens":{}}}"#, 9000 - n);
+        format!(r#"{{"model":"claude-haiku-5","max_tokens":{n},"thinking":{thinking}}}"#)
+    };
+    assert_eq!(batch(64, &ceilings).unwrap().asks().len(), 64);
+    assert_eq!(batch(65, &ceilings).unwrap_err(), "the body asks for too many different things at once");
     let models = |n: usize| format!(r#"{{"model":"claude-haiku-{n}"}}"#);
     assert_eq!(batch(65, &models).unwrap_err(), "model: too many different ones in one request");
     for (key, element, complaint) in [
