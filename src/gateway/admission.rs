@@ -93,7 +93,7 @@ impl Gateway {
             return Err(Denial::CredentialInUrl);
         }
         let verified = self.issuers.verify(bearer, SystemTime::now()).inspect_err(|denial| {
-            // Keys that we do not have are no guess of the caller's.
+            // What cannot be verified for want of keys says nothing against its sender.
             if denial.error_type() == ErrorType::Authentication {
                 self.door.token_refused(address);
             }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
@@ -68,6 +69,8 @@ pub(super) struct Exchange {
     pub(super) upstream_request_id: Option<String>,
     pub(super) connected: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
+    /// What the upstream answered, whether or not it reached the client.
+    pub(super) status: Option<StatusCode>,
     /// Reads the answer beside the relay.
     pub(super) reader: Option<AnswerReader>,
     /// An answer that is changed before it goes on, and so is held until it is whole.
@@ -109,6 +112,7 @@ impl Exchange {
             upstream_request_id: None,
             connected: None,
             first_byte: None,
+            status: None,
             reader: None,
             rewrite: None,
             ended: false,

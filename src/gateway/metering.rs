@@ -45,23 +45,22 @@ impl Gateway {
     }
 }
 
-/// Settles what a call used, once it has ended, however it ended, with this status.
-pub(super) fn settle(ctx: &mut RequestCtx, status: Option<u16>) {
+/// Settles what a call used, once it has ended, however it ended.
+pub(super) fn settle(ctx: &mut RequestCtx) {
     let Some(exchange) = ctx.exchange() else { return };
     let Some(Metered { reservation, estimate, batch }) = exchange.metered.take() else { return };
     let answer = exchange.reader.as_ref().map(claude::AnswerReader::answer);
-    let succeeded = status.is_some_and(|status| (200..300).contains(&status));
-    let read_at_least;
+    let succeeded = exchange.status.is_some_and(|status| status.is_success());
+    let read_at_least = unanswered(estimate);
     let used = match &answer {
-        Some(_) if succeeded && batch => Used::AsReserved,
-        Some(answer) if succeeded => Used::Answer(answer),
-        // It was sent, and who asked did not wait, or nothing came back.
-        None if exchange.connected.is_some() => {
-            read_at_least = unanswered(estimate);
-            Used::Answer(&read_at_least)
-        }
         // The upstream said that it did nothing, or was never asked.
-        _ => Used::Nothing,
+        Some(_) if !succeeded => Used::Nothing,
+        None if exchange.connected.is_none() => Used::Nothing,
+        // Once taken in, a batch runs whether or not its sender waits for the answer.
+        _ if batch => Used::AsReserved,
+        Some(answer) => Used::Answer(answer),
+        // It was sent, and who asked did not wait, or nothing came back.
+        None => Used::Answer(&read_at_least),
     };
     reservation.settle(used, SystemTime::now());
 }

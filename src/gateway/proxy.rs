@@ -226,7 +226,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
-        metering::settle(ctx, session.response_written().map(|response| response.status.as_u16()));
+        metering::settle(ctx);
         let record = self.conclude(session, ctx);
         self.audit.write(record).await;
         self.metrics.audit_records.inc();

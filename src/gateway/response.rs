@@ -36,6 +36,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         return Ok(());
     }
     exchange.first_byte = Some(after);
+    exchange.status = Some(response.status);
     if response.status.is_redirection() {
         // Both SDKs follow redirects, with the caller's token.
         return Err(Denial::UpstreamRedirect);

@@ -44,8 +44,7 @@ impl CallDemand {
         self.input_tokens = estimate_input_tokens(body);
         self.tariff = Tariff {
             batch: group == EndpointGroup::Batches,
-            // A text that only speaks of it reserves too much, which is settled.
-            fast: memchr::memmem::find(body, b"\"fast\"").is_some(),
+            fast: call.fast,
             us: call.asks().iter().any(|ask| ask.features.inference_geo.as_deref() == Some("us")),
         };
     }

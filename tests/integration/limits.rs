@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, streamed};
+use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, streamed, unique_id};
 
 fn header<'r>(response: &'r Response, name: &str) -> Option<&'r str> {
     response.headers().get(name).map(|value| value.to_str().unwrap())
@@ -146,6 +146,29 @@ async fn what_a_client_used_before_it_left_is_counted() {
 }
 
 #[tokio::test]
+async fn a_batch_counts_also_when_its_sender_does_not_wait_for_the_answer() {
+    let proxy = Proxy::with("limit-batch-left", "[[limit]]\nper = \"subject\"\noutput_tokens = \"100000/h\"\n").await;
+    let (sandbox, id) = (Sandbox::shared(), unique_id());
+    let token = sandbox.token_of("alice", "claude:haiku");
+    let mut item = message(HAIKU);
+    item["max_tokens"] = 60_000.into();
+    let batch = json!({ "requests": [{ "custom_id": "a", "params": item }] });
+    let call = proxy.request(Method::POST, "/v1/messages/batches", &token).header("anthropic-test-id", &id);
+    let call = call.header("anthropic-standin", "delay=60000").body(batch.to_string()).send();
+    let sent = async {
+        while sandbox.seen(&id).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await; // a poll
+        }
+    };
+    tokio::select! {
+        answer = call => panic!("answered: {answer:?}"),
+        () = sent => {}
+    }
+    proxy.until_metric("portcullis_requests_in_flight", |requests| requests == 0).await;
+    assert_eq!(left(&proxy, &token, "output_tokens").await, 40_000, "it runs all the same");
+}
+
+#[tokio::test]
 async fn budgets_survive_a_stop_and_a_crash() {
     let rule = "[[limit]]\nper = \"subject\"\nrequests = \"100/day\"\ncost_usd = \"10/month\"\n";
     let token = Sandbox::shared().token_of("alice", "claude:haiku");
@@ -231,4 +254,19 @@ async fn the_door_turns_floods_and_guesses_away_before_any_cryptography() {
     assert_eq!(reasons[5..], ["door_closed"; 3].map(str::to_owned));
     let good = proxy.post(&proxy.token, &message(HAIKU)).await;
     assert_eq!(good.status(), 429, "whose address guesses is kept out for a while");
+}
+
+#[tokio::test]
+async fn the_door_does_not_count_tokens_that_cannot_be_verified_while_the_issuer_is_away() {
+    let proxy = Proxy::start("door-issuer", |text| {
+        let away = text.lines().map(|line| match line.strip_prefix("jwks_uri = ") {
+            Some(_) => "jwks_uri = \"http://127.0.0.1:9/jwks.json\"".to_owned(),
+            None => line.to_owned(),
+        });
+        format!("{}\n[door]\nrefused_tokens = \"5/h\"\n", away.collect::<Vec<_>>().join("\n"))
+    });
+    for _ in 0..8 {
+        let answer = proxy.post(&proxy.token, &message(HAIKU)).await;
+        assert_eq!(proxy.record(&request_id(&answer)).await["reason"], "issuer_unavailable");
+    }
 }

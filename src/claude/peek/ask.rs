@@ -15,7 +15,8 @@ use crate::claude::tools::ServerTool;
 pub struct Ask {
     /// The model that is to answer, or that a tool calls.
     pub model: Option<Model>,
-    /// The ceiling of the answer. Without one the API refuses the message, or the endpoint answers none.
+    /// The ceiling of the answer. Without one the API refuses the message, or the endpoint answers none; a model that a tool
+    /// calls without one may answer all that it can, which is the largest number.
     pub max_tokens: Option<u64>,
     /// The most tokens that may go into thinking: none when the body switches it off, else the budget that it names, else
     /// all of `max_tokens`, for the model decides then; without any ceiling the largest number.
@@ -95,6 +96,9 @@ pub(super) struct Reader {
 const MAX_MODELS: usize = 64;
 /// More different demands than a batch has use for.
 const MAX_ASKS: usize = 1024;
+/// More different pairs of ceilings, none of which contains another, than one model and its features have use for: each is
+/// looked at for every item that follows.
+const MAX_CEILINGS: usize = 64;
 /// From how many demands on they are found by their hash.
 const INDEXED: usize = 8;
 /// More fallbacks, and models that tools call, than the API takes.
@@ -102,6 +106,7 @@ const MAX_BESIDE: usize = 64;
 /// More server tools than the API has.
 const MAX_TOOLS: usize = 32;
 const MAX_UNKNOWN: usize = 4;
+const TOO_MANY: &str = "the body asks for too many different things at once";
 
 impl Reader {
     /// Ends the message that was being read: each model that it names has its demand.
@@ -117,7 +122,7 @@ impl Reader {
         }
         self.call(model, max_tokens, thinking.unwrap_or_default(), features.clone())?;
         for (advisor, ceiling) in advisors {
-            self.call(Some(advisor), ceiling.or(max_tokens), Thinking::Open, features.beside())?;
+            self.advise(advisor, ceiling, &features)?;
         }
         for fallback in fallbacks {
             // What a fallback does not say for itself it takes from the message. A budget is not taken over by a model
@@ -126,7 +131,7 @@ impl Reader {
             features.take(fallback.features);
             let max_tokens = fallback.max_tokens.or(max_tokens);
             for (advisor, ceiling) in fallback.advisors {
-                self.call(Some(advisor), ceiling.or(max_tokens), Thinking::Open, features.beside())?;
+                self.advise(advisor, ceiling, &features)?;
             }
             self.call(fallback.model, max_tokens, fallback.thinking.unwrap_or_default(), features)?;
         }
@@ -160,10 +165,7 @@ impl Reader {
         features: Features,
     ) -> Result<(), &'static str> {
         if let Some(model) = &model {
-            let demand = self.demand(model)?;
-            demand.calls += 1;
-            demand.output_tokens = demand.output_tokens.saturating_add(max_tokens.unwrap_or_default());
-            demand.calls_without_max_tokens += u64::from(max_tokens.is_none());
+            self.count(model, max_tokens)?;
         }
         let max_thinking = match thinking {
             Thinking::Off => 0,
@@ -171,6 +173,23 @@ impl Reader {
             Thinking::Open => max_tokens.unwrap_or(u64::MAX),
         };
         self.add(Ask { model, max_tokens, max_thinking, features, count: 1 })
+    }
+
+    /// A tool's call of a model. The message's `max_tokens` does not bound it: without one of the tool's own, the model's
+    /// does (the Python SDK on `BetaAdvisorTool20260301Param`).
+    fn advise(&mut self, advisor: Model, ceiling: Option<u64>, message: &Features) -> Result<(), &'static str> {
+        self.count(&advisor, ceiling)?;
+        let most = ceiling.unwrap_or(u64::MAX);
+        let model = Some(advisor);
+        self.add(Ask { model, max_tokens: Some(most), max_thinking: most, features: message.beside(), count: 1 })
+    }
+
+    fn count(&mut self, model: &Model, max_tokens: Option<u64>) -> Result<(), &'static str> {
+        let demand = self.demand(model)?;
+        demand.calls += 1;
+        demand.output_tokens = demand.output_tokens.saturating_add(max_tokens.unwrap_or_default());
+        demand.calls_without_max_tokens += u64::from(max_tokens.is_none());
+        Ok(())
     }
 
     fn demand(&mut self, model: &Model) -> Result<&mut Demand, &'static str> {
@@ -208,10 +227,13 @@ impl Reader {
                     return Ok(());
                 }
             }
+            if alike.len() == MAX_CEILINGS {
+                return Err(TOO_MANY);
+            }
             alike.push(asks.len());
         }
         if asks.len() == MAX_ASKS {
-            return Err("the body asks for too many different things at once");
+            return Err(TOO_MANY);
         }
         asks.push(ask);
         Ok(())

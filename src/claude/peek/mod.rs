@@ -22,6 +22,8 @@ pub struct Peek {
     unknown_fields: SmallVec<[Box<str>; 0]>,
     /// Whether the answer is to be an SSE stream.
     pub stream: bool,
+    /// Whether any message may run in fast mode, which has a price of its own.
+    pub fast: bool,
     /// How many messages are asked for: one, or the items of a batch; none at an endpoint that answers no message.
     pub messages: u64,
 }
@@ -66,9 +68,9 @@ impl Peek {
         self.demands.iter().map(|demand| &demand.model)
     }
 
-    /// The largest `max_tokens`.
+    /// The largest `max_tokens` that is named.
     pub fn max_tokens(&self) -> Option<u64> {
-        self.asks.iter().filter_map(|ask| ask.max_tokens).max()
+        self.asks.iter().filter_map(|ask| ask.max_tokens).filter(|&tokens| tokens < u64::MAX).max()
     }
 
     /// Names of fields of a message that this version does not know, at most four, spelled like the API's own names. They

@@ -79,6 +79,7 @@ enum Field {
     Model,
     MaxTokens,
     Stream,
+    Speed,
     Type,
     Budget,
     FileId,
@@ -104,6 +105,7 @@ const MESSAGE: &[(&str, Field)] = &[
     ("messages", Field::Turns),
     ("max_tokens", Field::MaxTokens),
     ("stream", Field::Stream),
+    ("speed", Field::Speed),
     ("system", Field::System),
     // Server tools that call another model, such as the advisor, name it in the tool.
     ("tools", Field::List(Level::Tool)),
@@ -283,6 +285,12 @@ fn read_field<'de, A: MapAccess<'de>>(
         Field::Stream => {
             let stream = map.next_value::<bool>();
             reader.found.stream |= stream.map_err(|error| wrong("stream", "must be true or false", error))?;
+        }
+        Field::Speed => {
+            let speed = map.next_value::<Option<Text<'de>>>();
+            let speed = speed.map_err(|error| wrong("speed", "must be text", error))?;
+            // One that this version does not know is taken for the dear one.
+            reader.found.fast |= speed.is_some_and(|Text(speed)| speed != "standard");
         }
         Field::Type => {
             let kind = map.next_value::<Option<Text<'de>>>();

@@ -38,6 +38,24 @@ fn every_model_in_the_body_is_found() {
 }
 
 #[test]
+fn the_ceiling_of_a_message_is_none_for_a_model_that_a_tool_calls() {
+    let tool = |more: &str| {
+        let body = format!(
+            r#"{{"model":"claude-haiku-5","max_tokens":9,"thinking":{{"type":"disabled"}},
+                "tools":[{{"type":"advisor_20260301","model":"claude-opus-5"{more}}}]}}"#
+        );
+        let peek = message(&body).unwrap();
+        let ask = peek.asks().iter().find(|ask| ask.model == Model::parse("claude-opus-5")).unwrap().clone();
+        let demand = peek.demands().nth(1).unwrap().clone();
+        ((ask.max_tokens, ask.max_thinking), (demand.output_tokens, demand.calls_without_max_tokens), peek.max_tokens())
+    };
+    let unbounded = ((Some(u64::MAX), u64::MAX), (0, 1), Some(9));
+    assert_eq!(tool(""), unbounded);
+    assert_eq!(tool(r#","max_tokens":null"#), unbounded);
+    assert_eq!(tool(r#","max_tokens":2048"#), ((Some(2048), 2048), (2048, 0), Some(2048)));
+}
+
+#[test]
 fn tools_that_a_conversation_adds_are_judged() {
     for content in [
         r#"[{"type":"text","text":"x"},{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"type":"advisor_20260301","model":"claude-opus-5"}}}]"#,
@@ -164,6 +182,13 @@ fn more_different_things_than_can_be_judged_are_refused() {
     let tools = |n: usize| format!(r#"{{"model":"claude-haiku-5","tools":[{{"type":"tool_{n}"}}]}}"#);
     assert_eq!(batch(1024, &tools).unwrap().asks().len(), 1024);
     assert_eq!(batch(1025, &tools).unwrap_err(), "the body asks for too many different things at once");
+    // The more tokens, the fewer for thinking: no pair contains another.
+    let ceilings = |n: usize| {
+        let thinking = format!(r#"{{"type":"enabled","budget_tokens":{}}}"#, 9000 - n);
+        format!(r#"{{"model":"claude-haiku-5","max_tokens":{n},"thinking":{thinking}}}"#)
+    };
+    assert_eq!(batch(64, &ceilings).unwrap().asks().len(), 64);
+    assert_eq!(batch(65, &ceilings).unwrap_err(), "the body asks for too many different things at once");
     let models = |n: usize| format!(r#"{{"model":"claude-haiku-{n}"}}"#);
     assert_eq!(batch(65, &models).unwrap_err(), "model: too many different ones in one request");
     for (key, element, complaint) in [
@@ -185,6 +210,24 @@ fn fields_that_are_new_are_told_if_they_are_spelled_like_fields() {
     let batch = r#"{"new_one":1,"requests":[{"params":{"model":"claude-haiku-5","two":2}},{"params":{"model":"claude-haiku-5","two":2}}]}"#;
     let found = peek(batch.as_bytes(), Shape::Batch).unwrap();
     assert_eq!(found.unknown_fields().collect::<Vec<_>>(), ["new_one", "two"]);
+}
+
+#[test]
+fn a_message_that_may_run_in_fast_mode_is_found_however_it_says_so() {
+    for (more, fast) in [
+        (r#""speed":"fast""#, true),
+        (r#""sp\u0065ed":"f\u0061st""#, true),
+        (r#""speed":"ludicrous""#, true),
+        (r#""fallbacks":[{"model":"claude-opus-5","speed":"fast"}]"#, true),
+        (r#""speed":"standard","fallbacks":[{"model":"claude-opus-5","speed":null}]"#, false),
+        (r#""messages":[{"role":"user","content":"\"speed\":\"fast\""}],"metadata":{"speed":"fast"}"#, false),
+    ] {
+        let body = format!(r#"{{"model":"claude-haiku-5",{more}}}"#);
+        assert_eq!(message(&body).unwrap().fast, fast, "{more}");
+        let batch = format!(r#"{{"requests":[{{"params":{body}}},{{"params":{{"model":"claude-haiku-5"}}}}]}}"#);
+        assert_eq!(peek(batch.as_bytes(), Shape::Batch).unwrap().fast, fast, "{more}");
+    }
+    assert_eq!(message(r#"{"model":"claude-haiku-5","speed":2}"#).unwrap_err(), "speed: must be text");
 }
 
 #[test]
