@@ -4,9 +4,11 @@ import contextlib
 import os
 import uuid
 
+import anthropic
 import pytest
 import pytest_asyncio
 
+from proxy import Proxy
 from sandbox import Sandbox, Standin
 
 
@@ -27,6 +29,27 @@ def sandbox():
 @pytest.fixture(scope="session")
 def standin(sandbox):
     return Standin(sandbox)
+
+
+@pytest.fixture(scope="session")
+def proxy(sandbox):
+    """The proxy with limits and revocations."""
+    proxy = Proxy.start(sandbox, f"python-{anthropic.__version__}")
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def caller(proxy, test_id):
+    """Makes clients of that proxy, one after the other for one and the same subject, which no other test has."""
+    with contextlib.ExitStack() as clients:
+
+        def connect(team=None, scope="claude:haiku", **options):
+            team = {"team": team} if team else {}
+            token = {"auth_token": proxy.sign_token(scope, test_id, **team)} if "auth_token" not in options else {}
+            return clients.enter_context(proxy.client(**token, **options))
+
+        yield connect
 
 
 @pytest.fixture

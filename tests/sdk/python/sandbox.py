@@ -42,6 +42,7 @@ class Sandbox:
     ca_file: str
     config_file: str
     upstream_url: str
+    admin_url: str
 
     @classmethod
     def read(cls, ready_file):
@@ -62,7 +63,8 @@ class Sandbox:
         return anthropic.AsyncAnthropic(**self._options(transport, options))
 
     def _options(self, transport, options):
-        credential = {} if "default_headers" in options else {"auth_token": self.token}
+        own_credential = options.keys() & {"default_headers", "credentials"}
+        credential = {} if own_credential else {"auth_token": self.token}
         return {"base_url": self.base_url, "http_client": transport, "max_retries": 0, **credential, **options}
 
     def send(self, method, path, body=b"", headers=None):
@@ -70,10 +72,11 @@ class Sandbox:
         headers = {"authorization": f"Bearer {self.token}", "anthropic-version": "2023-06-01", **(headers or {})}
         return exchange(self.base_url, self.tls, method, path, body, headers)
 
-    def sign_token(self, scope):
-        """A token for other scopes than the sandbox's own has."""
+    def sign_token(self, scope, subject="sdk-test", **options):
+        """A token for other scopes than the sandbox's own has; the options are those of the command."""
         command = [os.environ["PORTCULLIS_BIN"], "token", "--config", self.config_file]
-        command += ["--subject", "sdk-test", "--scope", scope]
+        command += ["--subject", subject, "--scope", scope]
+        command += [f"--{name}={value}" for name, value in options.items()]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 

@@ -72,3 +72,36 @@ def test_a_status_of_the_upstream_raises_its_class(old_client, status, expected)
 def test_a_model_without_a_grant(old_client):
     with pytest.raises(anthropic.PermissionDeniedError, match=OPUS):
         old_client.messages.create(**question(model=OPUS))
+
+
+def test_a_wait_of_seconds_is_waited_for(caller):
+    client = caller("second", max_retries=2)
+    for _ in range(2):
+        assert client.messages.create(**question()).stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize(("team", "kind"), [("hour", "rate_limit_error"), ("budget", "billing_error")])
+def test_a_wait_of_hours_is_not(caller, team, kind):
+    client = caller(team, max_retries=2)
+    with pytest.raises(anthropic.RateLimitError) as raised:
+        for _ in range(50):
+            client.messages.create(**question())
+    assert raised.value.body["error"]["type"] == kind
+    assert raised.value.response.request.headers["x-stainless-retry-count"] == "0"
+
+
+def test_a_stream_that_spends_its_limit_raises_in_the_middle(caller):
+    asked = {**question(), "max_tokens": 3}
+    stream = caller("cut").messages.create(**asked, stream=True, extra_headers=scenario("events=400; gap=5"))
+    seen = []
+    with pytest.raises(anthropic.APIStatusError) as raised:
+        for event in stream:
+            seen.append(event.type)
+    assert "content_block_delta" in seen
+    assert raised.value.body["error"]["type"] == "rate_limit_error"
+
+
+def test_an_expired_token_asks_for_a_new_one(proxy, caller):
+    client = caller(auth_token=proxy.sign_token("claude:haiku", lifetime="1ms"))
+    with pytest.raises(anthropic.AuthenticationError, match="expired"):
+        client.messages.create(**question())

@@ -14,7 +14,7 @@ export const HAIKU = 'claude-haiku-4-5';
 export const SONNET = 'claude-sonnet-5-5';
 export const OPUS = 'claude-opus-5-5';
 
-const PATIENCE_MS = 20_000;
+export const PATIENCE_MS = 20_000;
 
 // No credential, address or header of the developer's own shell takes part.
 for (const name of Object.keys(process.env)) {
@@ -26,7 +26,7 @@ if (ready.base_url.startsWith('https:') && process.env.NODE_EXTRA_CA_CERTS !== r
   throw new Error(`node reads certificates at its start: set NODE_EXTRA_CA_CERTS=${ready.ca_file}`);
 }
 
-export const { base_url: baseURL, token } = ready;
+export const { base_url: baseURL, admin_url: adminURL, config_file: configFile, token } = ready;
 
 /** A client of the official SDK. It does not retry unless told to, so that a fault shows at once. */
 export const connect = (options = {}) => new Anthropic({ baseURL, authToken: token, maxRetries: 0, ...options });
@@ -64,10 +64,11 @@ export async function collect(items) {
   return all;
 }
 
-/** A token for other scopes than the sandbox's own has. */
-export async function signToken(scope) {
-  const options = ['token', '--config', ready.config_file, '--subject', 'sdk-test', '--scope', scope];
-  const { stdout } = await promisify(execFile)(process.env.PORTCULLIS_BIN, options);
+/** A token for other scopes than the sandbox's own has; further options are those of the command. */
+export async function signToken(scope, options = {}) {
+  const named = Object.entries({ subject: 'sdk-test', scope, ...options }).map(([name, value]) => `--${name}=${value}`);
+  const command = ['token', '--config', ready.config_file, ...named];
+  const { stdout } = await promisify(execFile)(process.env.PORTCULLIS_BIN, command);
   return stdout.trim();
 }
 
