@@ -92,13 +92,7 @@ pub struct ModelPattern(Box<str>);
 impl ModelPattern {
     /// Whether the pattern covers `model`.
     pub fn matches(&self, model: &Model) -> bool {
-        glob(self.0.as_bytes(), model.as_str().as_bytes())
-            && (model.family() != Family::Other || self.names(model.as_str()))
-    }
-
-    /// Whether the pattern spells `model`, whatever its family. For rules that bound and must not be escaped by a new name.
-    pub fn spells(&self, model: &Model) -> bool {
-        glob(self.0.as_bytes(), model.as_str().as_bytes())
+        self.catches(model) && (model.family() != Family::Other || self.names(model.as_str()))
     }
 
     /// Whether the literal start of the pattern goes beyond the `claude-` and the version numbers that names begin with.
@@ -115,7 +109,8 @@ impl ModelPattern {
         literal.len() > common
     }
 
-    /// Whether the pattern's text covers the model's, of whatever family: for rules that deny.
+    /// Whether the pattern's text covers the model's, of whatever family: for rules that deny or bound, which a new name must
+    /// not escape.
     pub fn catches(&self, model: &Model) -> bool {
         glob(self.0.as_bytes(), model.as_str().as_bytes())
     }

@@ -104,7 +104,7 @@ impl Prices {
 
     /// The price of `model`; a row of its name comes before patterns.
     pub fn of(&self, model: &Model) -> Option<&Price> {
-        let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.spells(model)).map(|(_, price)| price);
+        let by_pattern = || self.patterns.iter().find(|(pattern, _)| pattern.catches(model)).map(|(_, price)| price);
         self.exact.get(model.as_str()).or_else(by_pattern)
     }
 

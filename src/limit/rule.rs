@@ -93,7 +93,7 @@ impl Rule {
     /// Whether the rule bounds calls of `model`. Unlike a grant, a pattern bounds models of unknown families too: a limit
     /// that a new name escapes is none.
     pub(super) fn covers_model(&self, model: &Model) -> bool {
-        self.models.is_empty() || self.models.iter().any(|pattern| pattern.spells(model))
+        self.models.is_empty() || self.models.iter().any(|pattern| pattern.catches(model))
     }
 }
 
