@@ -68,6 +68,13 @@ impl Default for KeyLife {
     }
 }
 
+impl IssuerRules {
+    /// Whether tokens that must be bound may be bound to a DPoP key.
+    pub(super) fn may_require_proofs(&self) -> bool {
+        matches!(self.required_binding, Some(RequiredBinding::Dpop | RequiredBinding::Any))
+    }
+}
+
 /// Where an issuer's keys come from.
 #[derive(Debug)]
 pub enum KeySource {

@@ -90,7 +90,18 @@ impl Config {
             let admin = root.table("admin", |admin| admin.parsed("address", "an address with a port"));
             let issuers = identity::read(root);
             let revocation = root.table("revocation", revocation::read);
-            let policy = policy::read(root);
+            let names: Vec<&str> = issuers.iter().flatten().map(|issuer| issuer.rules.name.as_str()).collect();
+            let policy = policy::read(root, &names);
+            if let (Some(listen), Some(issuers)) = (&listen, &issuers)
+                && listen.origins.is_empty()
+                && issuers.iter().any(|issuer| issuer.rules.may_require_proofs())
+            {
+                root.fault(
+                    "listen",
+                    "has no origins, and an issuer's require_binding may be met by proofs",
+                    "add origins = [\"https://gateway.example\"]: a proof that was made for another host must not serve here",
+                );
+            }
             let door = root.table("door", door::read);
             let limits = limit::read(root);
             let prices = limit::read_prices(root);

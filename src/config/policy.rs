@@ -12,12 +12,13 @@ enum Rule {
     Deny(Box<DenyRule>),
 }
 
-pub(super) fn read(root: &Section<'_>) -> Option<Policy> {
+/// Reads the rules; `issuers` are the names that they may list.
+pub(super) fn read(root: &Section<'_>, issuers: &[&str]) -> Option<Policy> {
     let addresses = root.table("address", |section| {
         let networks = |key| section.parsed_list::<IpNet>(key, "networks such as \"10.0.0.0/8\"");
         AddressRules::new(networks("allow"), networks("deny"))
     });
-    let rules: Option<Vec<Rule>> = root.tables("grant", rule).into_iter().collect();
+    let rules: Option<Vec<Rule>> = root.tables("grant", |section| rule(section, issuers)).into_iter().collect();
     let (mut grants, mut denials) = (Vec::new(), Vec::new());
     for rule in rules? {
         match rule {
@@ -28,9 +29,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<Policy> {
     Some(Policy::new(addresses, grants, denials))
 }
 
-fn rule(section: &Section<'_>) -> Option<Rule> {
+fn rule(section: &Section<'_>, issuers: &[&str]) -> Option<Rule> {
     let denies = section.flag("deny").unwrap_or(false);
-    let holders = holders(section);
+    let holders = holders(section, issuers);
     let name = section.text("name");
     if name.as_ref().is_some_and(|name| name.is_empty() || name.contains(char::is_whitespace)) {
         section.fault("name", "is empty or has white space", "write one word, such as \"opus-by-day\"");
@@ -50,7 +51,7 @@ fn rule(section: &Section<'_>) -> Option<Rule> {
     Some(Rule::Allow(Box::new(Grant { name, holders, ..grant })))
 }
 
-fn holders(section: &Section<'_>) -> Option<Holders> {
+fn holders(section: &Section<'_>, known: &[&str]) -> Option<Holders> {
     let scope = section.required_text("scope");
     if scope.as_ref().is_some_and(|scope| scope.contains(char::is_whitespace)) {
         section.fault("scope", "has white space", "name one scope; give another scope a [[grant]] of its own");
@@ -59,7 +60,18 @@ fn holders(section: &Section<'_>) -> Option<Holders> {
     if section.has("teams") && teams.is_empty() {
         section.fault("teams", "names nobody", "list at least one team, or take the key out");
     }
-    Some(Holders { scope: scope?, teams })
+    let issuers = section.texts("issuers");
+    if section.has("issuers") && issuers.is_empty() {
+        section.fault("issuers", "names nobody", "list at least one issuer, or take the key out");
+    }
+    for unknown in issuers.iter().filter(|issuer| !known.contains(&issuer.as_str())) {
+        section.fault(
+            "issuers",
+            format!("{unknown} is no [[issuer]]'s name"),
+            format!("write one of {}", known.join(", ")),
+        );
+    }
+    Some(Holders { scope: scope?, teams, issuers })
 }
 
 fn allow(section: &Section<'_>) -> Grant {

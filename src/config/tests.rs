@@ -160,6 +160,12 @@ fn single_faults_name_their_mend() {
             "scope = \"x\"\nendpoints = [\"message\"]",
             "is not a list of endpoint names (messages, ",
         ),
+        (
+            "scope = \"claude:haiku\"",
+            "scope = \"claude:haiku\"\nissuers = [\"okta\"]",
+            "grant[0].issuers: okta is no [[issuer]]'s name; write one of test",
+        ),
+        ("name = \"test\"", "name = \"test\"\nrequire_binding = \"dpop\"", "listen: has no origins, and an issuer's"),
         ("[audit]", "[cache]\nenabled = true\n[audit]", "portcullis.toml:17: cache: is not enforced by this version"),
         ("[audit]", "[revocation]\nstore_key = \"x\"\n[audit]", "has a store_key and there is no [store]"),
         ("[audit]", "[audti]", "portcullis.toml:17: audti: unknown key; did you mean `audit`?"),
@@ -206,7 +212,7 @@ server_tools = ["web_fetch"]"#;
         "server_tools: [Pattern(\"web_*\")], mcp_servers: true, files: false, skills: true",
         "betas: [Pattern(\"context-*\")], deny_betas: [Pattern(\"*-2024-*\")], inference_geo: [\"us\"]",
         "days: Days(31), offset: UtcOffset(3600)",
-        "DenyRule { name: \"*\", holders: Holders { scope: \"*\", teams: [] }, endpoints: [], models: [ModelPattern(\"claude-opus-*\")]",
+        "DenyRule { name: \"*\", holders: Holders { scope: \"*\", teams: [], issuers: [] }, endpoints: [], models: [ModelPattern(\"claude-opus-*\")]",
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }
@@ -274,7 +280,9 @@ fn faults_of_an_issuer_name_their_mend() {
 fn an_issuer_says_which_claims_it_needs_and_where_they_stand() {
     let keys = "name = \"test\"\nscope_claim = \"/realm_access/roles\"\nrequire_binding = \"dpop\"\nrefresh = \"1m\"\nmax_age = \"48h\"
         required_claims = { tid = \"t-1\", \"/act/sub\" = true, groups = [\"a\", \"b\"] }";
-    let config = parse(&GOOD.replace("name = \"test\"", keys)).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let text = GOOD.replace("name = \"test\"", keys);
+    let text = text.replace("[[issuer]]", "origins = [\"https://gateway.example\"]\n[[issuer]]");
+    let config = parse(&text).unwrap_or_else(|faults| panic!("{faults:?}"));
     let IssuerConfig { rules, life, .. } = &config.issuers[0];
     assert_eq!(rules.scope_claim, Some("/realm_access/roles".parse().unwrap()));
     assert_eq!(rules.required_binding, Some(RequiredBinding::Dpop));

@@ -21,6 +21,7 @@ pub(super) struct Metered {
     pub(super) reservation: Reservation,
     /// What the input was estimated as; zero when no limit counts it.
     estimate: u64,
+    stream: bool,
     batch: bool,
 }
 
@@ -41,14 +42,19 @@ impl Gateway {
             demand.estimate(group, call, body.map(AsRef::as_ref).unwrap_or_default());
         }
         let reservation = self.limits.acquire(&who, &demand, SystemTime::now()).await?;
-        Ok(Metered { reservation, estimate: demand.input_tokens, batch: group == EndpointGroup::Batches })
+        Ok(Metered {
+            reservation,
+            estimate: demand.input_tokens,
+            stream: call.stream,
+            batch: group == EndpointGroup::Batches,
+        })
     }
 }
 
 /// Settles what a call used, once it has ended, however it ended.
 pub(super) fn settle(ctx: &mut RequestCtx) {
     let Some(exchange) = ctx.exchange() else { return };
-    let Some(Metered { reservation, estimate, batch }) = exchange.metered.take() else { return };
+    let Some(Metered { reservation, estimate, stream, batch }) = exchange.metered.take() else { return };
     let answer = exchange.reader.as_ref().map(claude::AnswerReader::answer);
     let succeeded = exchange.status.is_some_and(|status| status.is_success());
     let read_at_least = unanswered(estimate);
@@ -59,7 +65,10 @@ pub(super) fn settle(ctx: &mut RequestCtx) {
         // Once taken in, a batch runs whether or not its sender waits for the answer.
         _ if batch => Used::AsReserved,
         Some(answer) => Used::Answer(answer),
-        // It was sent, and who asked did not wait, or nothing came back.
+        // Its sender left, and how far the model had come nobody knows: were it counted as little, who leaves early every
+        // time would have the model think for nothing.
+        None if exchange.failure.is_none() && !stream => Used::AsReserved,
+        // A stream that had not begun, or an upstream that failed: at the least the input was read.
         None => Used::Answer(&read_at_least),
     };
     reservation.settle(used, SystemTime::now());

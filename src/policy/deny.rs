@@ -38,7 +38,7 @@ impl DenyRule {
     pub fn new(scope: &str) -> Self {
         Self {
             name: scope.to_owned(),
-            holders: Holders { scope: scope.to_owned(), teams: Vec::new() },
+            holders: Holders { scope: scope.to_owned(), teams: Vec::new(), issuers: Vec::new() },
             endpoints: Vec::new(),
             models: Vec::new(),
             server_tools: Vec::new(),

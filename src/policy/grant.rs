@@ -24,6 +24,8 @@ pub struct Holders {
     pub scope: String,
     /// The teams of which the caller must be in one; empty: any or none.
     pub teams: Vec<String>,
+    /// The issuers, by their configured names, whose tokens count; empty: all.
+    pub issuers: Vec<String>,
 }
 
 impl Holders {
@@ -31,6 +33,7 @@ impl Holders {
     pub fn have(&self, caller: &Caller) -> bool {
         (self.scope == "*" || caller.has_scope(&self.scope))
             && (self.teams.is_empty() || caller.teams().iter().any(|team| self.teams.contains(team)))
+            && (self.issuers.is_empty() || self.issuers.iter().any(|issuer| issuer == caller.issuer()))
     }
 }
 
@@ -72,7 +75,7 @@ impl Grant {
     pub fn new(scope: &str, models: Vec<ModelPattern>, endpoints: Vec<EndpointGroup>) -> Self {
         Self {
             name: scope.to_owned(),
-            holders: Holders { scope: scope.to_owned(), teams: Vec::new() },
+            holders: Holders { scope: scope.to_owned(), teams: Vec::new(), issuers: Vec::new() },
             models,
             max_tokens: None,
             max_thinking_tokens: None,

@@ -204,7 +204,10 @@ async fn a_token_bound_to_a_client_certificate_is_good_on_its_connection_only() 
 
 #[tokio::test]
 async fn an_issuer_may_demand_that_its_tokens_are_bound() {
-    let proxy = Proxy::start("demand", |text| text.replace("max_lifetime = \"24h\"", "require_binding = \"any\""));
+    let proxy = Proxy::start("demand", |text| {
+        text.replace("max_lifetime = \"24h\"", "require_binding = \"any\"")
+            .replace("[admin]", "origins = [\"https://gateway.example\"]\n[admin]")
+    });
     proxy.until_ready().await;
     let answer = proxy.post(&proxy.token, &message(HAIKU)).await;
     assert_eq!(answer.status(), 401);

@@ -145,16 +145,11 @@ async fn what_a_client_used_before_it_left_is_counted() {
     assert!(left < 100_000 && left > 95_000, "{left}");
 }
 
-#[tokio::test]
-async fn a_batch_counts_also_when_its_sender_does_not_wait_for_the_answer() {
-    let proxy = Proxy::with("limit-batch-left", "[[limit]]\nper = \"subject\"\noutput_tokens = \"100000/h\"\n").await;
+/// Sends a call that the upstream takes in and does not answer, and leaves.
+async fn leave_unanswered(proxy: &Proxy, token: &str, path: &str, body: &Value) {
     let (sandbox, id) = (Sandbox::shared(), unique_id());
-    let token = sandbox.token_of("alice", "claude:haiku");
-    let mut item = message(HAIKU);
-    item["max_tokens"] = 60_000.into();
-    let batch = json!({ "requests": [{ "custom_id": "a", "params": item }] });
-    let call = proxy.request(Method::POST, "/v1/messages/batches", &token).header("anthropic-test-id", &id);
-    let call = call.header("anthropic-standin", "delay=60000").body(batch.to_string()).send();
+    let call = proxy.request(Method::POST, path, token).header("anthropic-test-id", &id);
+    let call = call.header("anthropic-standin", "delay=60000").body(body.to_string()).send();
     let sent = async {
         while sandbox.seen(&id).await.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await; // a poll
@@ -165,7 +160,26 @@ async fn a_batch_counts_also_when_its_sender_does_not_wait_for_the_answer() {
         () = sent => {}
     }
     proxy.until_metric("portcullis_requests_in_flight", |requests| requests == 0).await;
-    assert_eq!(left(&proxy, &token, "output_tokens").await, 40_000, "it runs all the same");
+}
+
+#[tokio::test]
+async fn what_runs_on_counts_also_when_its_sender_does_not_wait_for_the_answer() {
+    let proxy = Proxy::with("limit-unanswered", "[[limit]]\nper = \"subject\"\noutput_tokens = \"100000/h\"\n").await;
+    let sandbox = Sandbox::shared();
+    let mut whole = message(HAIKU);
+    whole["max_tokens"] = 60_000.into();
+    let mut stream = whole.clone();
+    stream["stream"] = true.into();
+    let batch = json!({ "requests": [{ "custom_id": "a", "params": whole }] });
+    for (subject, path, body, remaining) in [
+        ("batch", "/v1/messages/batches", &batch, 40_000),
+        ("whole", "/v1/messages", &whole, 40_000),
+        ("stream", "/v1/messages", &stream, 100_000),
+    ] {
+        let token = sandbox.token_of(subject, "claude:haiku");
+        leave_unanswered(&proxy, &token, path, body).await;
+        assert_eq!(left(&proxy, &token, "output_tokens").await, remaining, "{subject}");
+    }
 }
 
 #[tokio::test]

@@ -37,8 +37,9 @@ async fn two_proxies_keep_one_limit_exactly() {
     let body = message(HAIKU);
     let mut statuses = Vec::new();
     for _ in 0..10 {
-        let calls =
-            (0..100).map(|number| if number % 2 == 0 { &one } else { &two }).map(|proxy| proxy.post(&token, &body));
+        let calls = (0..100)
+            .map(|number: u32| if number.is_multiple_of(2) { &one } else { &two })
+            .map(|proxy| proxy.post(&token, &body));
         statuses.extend(join_all(calls).await.iter().map(|answer| answer.status().as_u16()));
     }
     let count = |status| statuses.iter().filter(|&&answered| answered == status).count();
@@ -90,7 +91,7 @@ async fn each_limit_says_what_holds_while_redis_is_gone_and_no_call_waits_for_it
             let mut statuses = Vec::new();
             let mut longest = Duration::ZERO;
             for number in 0..calls {
-                let proxy = if number % 2 == 0 { one } else { two };
+                let proxy = if number.is_multiple_of(2) { one } else { two };
                 let asked = Instant::now();
                 statuses.push(proxy.post(token, &message(model)).await.status());
                 longest = longest.max(asked.elapsed());
@@ -184,7 +185,7 @@ async fn redis_dies_and_comes_back_under_load_and_no_call_fails_or_goes_uncounte
     let (done, failed, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let slowest = AtomicU64::new(0);
     let worker = |number: usize| {
-        let proxy = if number % 2 == 0 { &one } else { &two };
+        let proxy = if number.is_multiple_of(2) { &one } else { &two };
         let (token, body, done, failed, stop, slowest) = (&token, &body, &done, &failed, &stop, &slowest);
         async move {
             while !stop.load(Ordering::Relaxed) {

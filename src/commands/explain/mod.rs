@@ -200,8 +200,12 @@ fn show_caller(shown: &mut String, caller: &Caller, now: SystemTime) {
 fn demand(ask: &Ask) -> String {
     let Features { server_tools, mcp_servers, files, skills, inference_geo } = &ask.features;
     let mut text = ask.model.as_ref().map_or_else(|| "no model".to_owned(), ToString::to_string);
-    if let Some(tokens) = ask.max_tokens {
-        let _ = write!(text, ", max_tokens {tokens}");
+    match ask.max_tokens {
+        None => {}
+        Some(u64::MAX) => text.push_str(", max_tokens unbounded"),
+        Some(tokens) => {
+            let _ = write!(text, ", max_tokens {tokens}");
+        }
     }
     match ask.max_thinking {
         0 => {}
