@@ -24,7 +24,7 @@ use ipnet::IpNet;
 
 pub use context::RequestCtx;
 pub use listen::{BoundSocket, SocketService, tls_settings};
-pub use proxy_protocol::{Announced, ProxyProtocol};
+pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
 
 use crate::audit::AuditLog;
 use crate::claude::Prices;

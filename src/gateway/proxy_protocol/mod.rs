@@ -5,7 +5,7 @@
 //! application that stands before the proxy's own. Either way the address is put where Pingora keeps the peer's, and
 //! everything after believes it to be the connection's.
 
-mod parse;
+pub mod parse;
 
 use std::net::IpAddr;
 use std::sync::Arc;

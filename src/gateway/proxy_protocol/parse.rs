@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Whose connection it is, as the header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// The connection's own peer: a health check of the balancer, or a protocol that has no address here.
     Peer,
     /// A client behind the peer.
@@ -14,7 +14,7 @@ pub(super) enum Origin {
 
 /// How far the bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub enum Progress {
     /// They are the beginning of a header, and at least this many more belong to it.
     Needs(usize),
     /// They are a whole header, to the byte.
@@ -23,7 +23,7 @@ pub(super) enum Progress {
 
 /// Why bytes are no header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HeaderFault {
+pub enum HeaderFault {
     /// They begin as something else.
     #[error("no PROXY header")]
     Absent,
@@ -37,7 +37,10 @@ pub(super) enum HeaderFault {
 
 /// Looks at the first bytes of a connection. They must not go beyond the header: a reader asks for what
 /// [`Progress::Needs`] says and no more.
-pub(super) fn parse(bytes: &[u8]) -> Result<Progress, HeaderFault> {
+///
+/// # Errors
+/// Why they are no header.
+pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderFault> {
     let (v1, v2) = (begins(bytes, V1_SIGNATURE), begins(bytes, V2_SIGNATURE));
     if v2 && bytes.len() >= V2_SIGNATURE.len() {
         parse_v2(bytes)

@@ -39,6 +39,17 @@ pub enum Entry {
 }
 
 impl Entry {
+    /// Reads the JSON document of the file.
+    ///
+    /// # Errors
+    /// What is wrong, with its line and column.
+    pub fn parse_document(json: &[u8]) -> Result<Vec<Self>, serde_json::Error> {
+        let Document { token_ids, subjects, issued_before } = serde_json::from_slice::<Object<_>>(json)?.0;
+        let token_ids = token_ids.into_iter().map(|OrBare(token)| token.into());
+        let subjects = subjects.into_iter().map(|OrBare(subject)| subject.into());
+        Ok(token_ids.chain(subjects).chain(issued_before.into_iter().map(|Object(entry)| entry.into())).collect())
+    }
+
     /// Reads the member of a set:
     ///
     /// - `token_id ID` or `token_id@ISSUER ID`
@@ -68,17 +79,6 @@ impl Entry {
             _ => None,
         }
     }
-}
-
-/// Reads the JSON document of the file.
-///
-/// # Errors
-/// What is wrong, with its line and column.
-pub(super) fn parse_document(json: &[u8]) -> Result<Vec<Entry>, serde_json::Error> {
-    let Document { token_ids, subjects, issued_before } = serde_json::from_slice::<Object<_>>(json)?.0;
-    let token_ids = token_ids.into_iter().map(|OrBare(token)| token.into());
-    let subjects = subjects.into_iter().map(|OrBare(subject)| subject.into());
-    Ok(token_ids.chain(subjects).chain(issued_before.into_iter().map(|Object(entry)| entry.into())).collect())
 }
 
 /// The file's shape. A key that stands there twice is an error, for one of the two would be lost.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use super::entry::{self, Entry};
+use super::entry::Entry;
 use super::{Revocations, Source};
 
 /// Time between two looks.
@@ -273,7 +273,7 @@ fn read(path: &Path) -> Result<(Vec<u8>, Stamp), FileFault> {
 }
 
 fn parse(content: &[u8]) -> Result<Vec<Entry>, FileFault> {
-    entry::parse_document(content).map_err(|error| FileFault::Malformed(error.to_string()))
+    Entry::parse_document(content).map_err(|error| FileFault::Malformed(error.to_string()))
 }
 
 #[cfg(test)]

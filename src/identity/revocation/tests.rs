@@ -10,7 +10,7 @@ fn at(seconds: u64) -> SystemTime {
 
 fn listed(json: &str) -> Revocations {
     let revocations = Revocations::new();
-    revocations.replace(Source::File, entry::parse_document(json.as_bytes()).unwrap());
+    revocations.replace(Source::File, Entry::parse_document(json.as_bytes()).unwrap());
     revocations
 }
 
@@ -86,7 +86,7 @@ fn what_is_written_wrongly_is_told_with_its_place() {
         (r#"{"issued_before": [{"before": "1969-01-01T00:00:00Z"}]}"#, "is no time such as"),
         ("{\n\n\"token_ids\": [true]}", "at line 3"),
     ] {
-        let fault = entry::parse_document(json.as_bytes()).unwrap_err().to_string();
+        let fault = Entry::parse_document(json.as_bytes()).unwrap_err().to_string();
         assert!(fault.contains(expected), "{json}: {fault}");
     }
 }
@@ -151,8 +151,8 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in ".*", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Entry::parse_member(&text);
-        let _ = entry::parse_document(text.as_bytes());
-        let _ = entry::parse_document(&bytes);
+        let _ = Entry::parse_document(text.as_bytes());
+        let _ = Entry::parse_document(&bytes);
     }
 
     #[test]
