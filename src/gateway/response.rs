@@ -13,9 +13,10 @@ use crate::denial::Denial;
 /// The id header that is ours on every answer.
 pub(super) const REQUEST_ID: &str = "x-portcullis-request-id";
 
-/// Headers that must not reach a client: cookies would be shared by all users, and an alternative service would lead
-/// clients past this proxy.
-const WITHHELD: [&str; 4] = ["set-cookie", "alt-svc", "proxy-authenticate", "anthropic-organization-id"];
+/// Headers that must not reach a client: cookies would be shared by all users, an alternative service would lead clients
+/// past this proxy, and whose account the key is on is the company's matter.
+const WITHHELD: [&str; 5] =
+    ["set-cookie", "alt-svc", "proxy-authenticate", "anthropic-organization-id", "anthropic-workspace-id"];
 
 /// Limits of the company's key, which all callers share. A caller is told of its own.
 const SHARED_LIMITS: [&str; 2] = ["anthropic-ratelimit-", "anthropic-priority-"];
@@ -143,6 +144,7 @@ mod tests {
             "anthropic-ratelimit-unified-status",
             "anthropic-priority-input-tokens-limit",
             "anthropic-organization-id",
+            "anthropic-workspace-id",
             "set-cookie",
             "request-id",
             "retry-after",
