@@ -85,7 +85,7 @@ impl Proxy {
         let cut_streams = config.revocation.cut_streams;
         let Revoked { revocations, file, set, freshness } = follow(config.revocation, store.as_ref(), &mut others);
         let budgets = config.state_directory.join("budgets.json");
-        let limits = Limits::new(config.limits, config.prices.clone(), store, Some(budgets));
+        let limits = Limits::new(config.limits, config.prices, store, Some(budgets));
         let binder = Arc::new(Binder::new(config.listen.origins));
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);
@@ -106,7 +106,6 @@ impl Proxy {
             cut_streams,
             policy: config.policy,
             limits: Arc::clone(&limits),
-            prices: config.prices,
             upstream: Arc::clone(&upstream),
             key,
             audit: audit.clone(),

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Gateway;
 use super::context::{Exchange, RequestCtx};
-use crate::claude::{self, Answer, EndpointGroup, Match, Peek, Usage};
+use crate::claude::{Answer, EndpointGroup, Match, Peek, Usage};
 use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{CallDemand, Measure, Reservation, Standing, Used, Who};
@@ -51,14 +51,13 @@ impl Gateway {
     }
 }
 
-/// Settles what a call used, once it has ended, however it ended.
-pub(super) fn settle(ctx: &mut RequestCtx) {
+/// Settles what a call used, once it has ended, however it ended. `answer` is the upstream's, if its head came.
+pub(super) fn settle(ctx: &mut RequestCtx, answer: Option<&Answer>) {
     let Some(exchange) = ctx.exchange() else { return };
     let Some(Metered { reservation, estimate, stream, batch }) = exchange.metered.take() else { return };
-    let answer = exchange.reader.as_ref().map(claude::AnswerReader::answer);
     let succeeded = exchange.status.is_some_and(|status| status.is_success());
     let read_at_least = unanswered(estimate);
-    let used = match &answer {
+    let used = match answer {
         // The upstream said that it did nothing, or was never asked.
         Some(_) if !succeeded => Used::Nothing,
         None if exchange.connected.is_none() => Used::Nothing,

@@ -27,7 +27,6 @@ pub use listen::{BoundSocket, SocketService, tls_settings};
 pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
 
 use crate::audit::AuditLog;
-use crate::claude::Prices;
 use crate::credential::UpstreamKey;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
@@ -55,8 +54,6 @@ pub struct Gateway {
     pub policy: Policy,
     /// How much.
     pub limits: Arc<Limits>,
-    /// What calls cost, for the record.
-    pub prices: Prices,
     /// Where it goes.
     pub upstream: Arc<Upstream>,
     /// As whom.

@@ -226,8 +226,9 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
-        metering::settle(ctx);
-        let record = self.conclude(session, ctx);
+        let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
+        metering::settle(ctx, answer.as_ref());
+        let record = self.conclude(session, ctx, answer);
         self.audit.write(record).await;
         self.metrics.audit_records.inc();
     }

@@ -12,8 +12,8 @@ use crate::audit::{Decision, Record, Timings};
 use crate::claude::{Answer, Family, Model};
 
 impl Gateway {
-    /// Makes the record of a request, and counts it.
-    pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx) -> Record {
+    /// Makes the record of a request with this answer of the upstream, and counts it.
+    pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx, answer: Option<Answer>) -> Record {
         let total = ctx.arrived.elapsed();
         let written = session.response_written().map(|response| response.status.as_u16());
         let request = session.req_header();
@@ -67,12 +67,18 @@ impl Gateway {
             record.stream = call.stream;
             record.max_tokens = call.max_tokens();
         }
-        self.conclude_stage(ctx, &mut record, &mut family);
+        self.conclude_stage(ctx, answer, &mut record, &mut family);
         self.metrics.request_ended(record.endpoint, family, record.status, total);
         record
     }
 
-    fn conclude_stage(&self, ctx: &RequestCtx, record: &mut Record, family: &mut Option<Family>) {
+    fn conclude_stage(
+        &self,
+        ctx: &RequestCtx,
+        answer: Option<Answer>,
+        record: &mut Record,
+        family: &mut Option<Family>,
+    ) {
         let denial = match &ctx.stage {
             Stage::Arrived => None,
             Stage::Answered => {
@@ -92,9 +98,9 @@ impl Gateway {
                 record.upstream_request_id.clone_from(&exchange.upstream_request_id);
                 record.timings.connected_ms = exchange.connected.map(millis);
                 record.timings.first_byte_ms = exchange.first_byte.map(millis);
-                if let Some(answer) = exchange.reader.as_ref().map(crate::claude::AnswerReader::answer) {
+                if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
-                    record.cost_usd = self.cost(&answer, asked).map(dollars);
+                    record.cost_usd = self.limits.cost(&answer, asked).map(dollars);
                     self.conclude_answer(answer, exchange.ended, record, family);
                 }
                 record.complete &= exchange.failure.is_none();
@@ -111,14 +117,6 @@ impl Gateway {
         } else if !record.complete {
             record.reason = Some("client_left");
         }
-    }
-
-    /// What an answer costs in nano-dollars, by the model that answered, else by the one that was asked.
-    fn cost(&self, answer: &Answer, asked: Option<&Model>) -> Option<u64> {
-        let usage = answer.usage.as_ref()?;
-        let answered_by = answer.model.as_deref();
-        let price = answered_by.and_then(|name| self.prices.of_name(name)).or_else(|| self.prices.of(asked?))?;
-        Some(self.prices.cost(usage, answered_by, price, false))
     }
 
     fn conclude_answer(&self, answer: Answer, ended: bool, record: &mut Record, family: &mut Option<Family>) {

@@ -19,7 +19,7 @@ use super::rule::{Bound, OnStoreFailure, Rule};
 use super::shared::{FLUSH, Origin, RENEW, Shared};
 use super::span::{Span, millis, time_of};
 use super::state::StateFile;
-use crate::claude::Prices;
+use crate::claude::{Answer, Model, Prices};
 use crate::denial::Denial;
 use crate::store::{Store, StoreDown};
 
@@ -222,6 +222,16 @@ impl Limits {
             Some((Arc::clone(rules.rule(charge.rule)?), bound, charge.amount))
         };
         Ok(charges.iter().filter_map(shown).collect())
+    }
+
+    /// What an answer costs in nano-dollars, by the price of the model that answered, else of the one that was asked; `None`
+    /// when it reports no usage or neither price is known.
+    pub fn cost(&self, answer: &Answer, asked: Option<&Model>) -> Option<u64> {
+        let usage = answer.usage.as_ref()?;
+        let rules = self.rules.load();
+        let answered_by = answer.model.as_deref();
+        let price = answered_by.and_then(|name| rules.prices.of_name(name)).or_else(|| rules.prices.of(asked?))?;
+        Some(rules.prices.cost(usage, answered_by, price, false))
     }
 
     /// How every limit of the caller stands now, whatever the models it is for: by the store, or by what this host has
