@@ -6,6 +6,20 @@ use std::time::Duration;
 use crate::claude::{EndpointGroup, ErrorType, Model, ServerTool};
 use crate::limit::Measure;
 
+/// Which of an upstream's times ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Overdue {
+    /// To the head of the answer.
+    #[error("no first byte")]
+    FirstByte,
+    /// Between two pieces of the answer.
+    #[error("silence within the answer")]
+    Silence,
+    /// To the end of the answer.
+    #[error("the whole took too long")]
+    Total,
+}
+
 /// Why a request was refused or could not be completed. Closed: a new variant does not compile until it has a wire form.
 ///
 /// The `Display` text is for the audit record and the log; the caller reads [`Denial::message`].
@@ -178,14 +192,17 @@ pub enum Denial {
     #[error("the upstream could not be reached: {0}")]
     UpstreamUnreachable(String),
     /// The upstream was silent for too long.
-    #[error("the upstream did not answer in time")]
-    UpstreamTimeout,
+    #[error("the upstream did not answer in time: {0}")]
+    UpstreamTimeout(Overdue),
     /// The upstream broke off, or sent what is no HTTP.
     #[error("the upstream failed: {0}")]
     UpstreamFailed(String),
     /// The upstream answered with a redirect, which would lead the client past this proxy.
     #[error("the upstream answered with a redirect")]
     UpstreamRedirect,
+    /// No key is there for this caller, or none that the upstream takes.
+    #[error("no upstream key: {0}")]
+    UpstreamKey(String),
     /// A fault of this proxy.
     #[error("internal fault: {0}")]
     Internal(String),
@@ -329,9 +346,10 @@ impl Denial {
             Self::AuditUnavailable => "audit_unavailable",
             Self::UpstreamAddress(_) => "upstream_address",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
-            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamTimeout(_) => "upstream_timeout",
             Self::UpstreamFailed(_) => "upstream_failed",
             Self::UpstreamRedirect => "upstream_redirect",
+            Self::UpstreamKey(_) => "upstream_key",
             Self::Internal(_) => "internal",
         }
     }
@@ -384,12 +402,13 @@ impl Denial {
             Self::IssuerUnavailable { .. }
             | Self::RevocationUnavailable(_)
             | Self::StoreUnavailable { .. }
+            | Self::UpstreamKey(_)
             | Self::AuditUnavailable => ErrorType::Unavailable,
             Self::UpstreamAddress(_)
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamFailed(_)
             | Self::UpstreamRedirect => ErrorType::BadGateway,
-            Self::UpstreamTimeout => ErrorType::Timeout,
+            Self::UpstreamTimeout(_) => ErrorType::Timeout,
             Self::Internal(_) => ErrorType::Internal,
         }
     }
@@ -455,7 +474,8 @@ impl Denial {
             Self::BodyMemory => "The gateway holds as many requests as it may. Try again shortly.".to_owned(),
             Self::AuditUnavailable => "The gateway cannot record requests at the moment and serves none until it can.".to_owned(),
             Self::UpstreamAddress(_) | Self::UpstreamUnreachable(_) => "The gateway cannot reach the Claude API.".to_owned(),
-            Self::UpstreamTimeout => "The Claude API did not answer in time.".to_owned(),
+            Self::UpstreamKey(_) => "The gateway has no key for the Claude API that serves you. Ask your administrator.".to_owned(),
+            Self::UpstreamTimeout(_) => "The Claude API did not answer in time.".to_owned(),
             Self::UpstreamFailed(_) | Self::UpstreamRedirect => "The Claude API's answer could not be used.".to_owned(),
             Self::Internal(_) => "The gateway failed. The request id leads your administrator to the cause.".to_owned(),
         }

@@ -16,6 +16,7 @@
 //! - [`upstream`]: where it goes
 //! - [`audit`]: what is written down
 //! - [`telemetry`] and [`admin`]: what ops see
+//! - [`follow`]: files that may change while the proxy runs
 //! - [`denial`]: every reason to refuse
 //!
 //! [`commands`] composes them into the binary.
@@ -27,6 +28,7 @@ pub mod commands;
 pub mod config;
 pub mod credential;
 pub mod denial;
+pub mod follow;
 pub mod gateway;
 pub mod identity;
 pub mod limit;

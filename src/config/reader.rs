@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Faults};
 use super::units;
-use crate::credential::Secret;
+use crate::credential::{Secret, SecretSource};
 
 /// A configuration file's text and the faults found in it so far.
 pub struct Document {
@@ -272,6 +272,11 @@ impl<'d> Section<'d> {
 
     /// A secret by reference: `{ file = ... }`, `{ env = ... }` or `{ credential = ... }`.
     pub fn secret(&self, key: &'static str) -> Option<Secret> {
+        self.secret_and_source(key).map(|(secret, _)| secret)
+    }
+
+    /// The same with where it is, for those that are read again when they change.
+    pub fn secret_and_source(&self, key: &'static str) -> Option<(Secret, SecretSource)> {
         let (_, value) = self.ask(key)?;
         if value.as_table().is_none() {
             self.fault(
@@ -283,24 +288,18 @@ impl<'d> Section<'d> {
         }
         self.table(key, |reference| {
             let (file, env, credential) = (reference.path("file"), reference.text("env"), reference.text("credential"));
-            let content = match (file, env, credential) {
-                (Some(file), None, None) => {
-                    std::fs::read(&file).map_err(|error| format!("cannot read {}: {error}", file.display()))
-                }
-                (None, Some(name), None) => std::env::var_os(&name)
-                    .map(std::ffi::OsString::into_encoded_bytes)
-                    .ok_or(format!("the variable {name} is not set")),
-                (None, None, Some(name)) => credential_file(&name).and_then(|file| {
-                    std::fs::read(&file).map_err(|error| format!("cannot read the credential {name}: {error}"))
-                }),
+            let source = match (file, env, credential) {
+                (Some(file), None, None) => Ok(SecretSource::File(file)),
+                (None, Some(name), None) => Ok(SecretSource::Environment(name)),
+                (None, None, Some(name)) => SecretSource::credential(&name),
                 _ => Err("does not have exactly one of file, env and credential".to_owned()),
             };
-            match content.map(Secret::trimmed) {
-                Ok(secret) if secret.expose().is_empty() => {
+            match source.and_then(|source| Ok((source.read()?, source))) {
+                Ok((secret, _)) if secret.expose().is_empty() => {
                     self.fault(key, "is empty", "put the secret where the reference points");
                     None
                 }
-                Ok(secret) => Some(secret),
+                Ok(found) => Some(found),
                 Err(problem) => {
                     self.fault(key, problem, "point it at the secret");
                     None
@@ -380,16 +379,6 @@ impl<'d> Section<'d> {
             self.document.fault(Some(name.span().start), &self.full(key), "unknown key", mend);
         }
     }
-}
-
-/// Where systemd puts a credential of this name (systemd.exec(5), `LoadCredential=`).
-fn credential_file(name: &str) -> Result<PathBuf, String> {
-    if name.contains('/') || name.starts_with('.') {
-        return Err("is not a credential's name".to_owned());
-    }
-    let folder = std::env::var_os("CREDENTIALS_DIRECTORY")
-        .ok_or("no credential is passed to this process (CREDENTIALS_DIRECTORY is not set)")?;
-    Ok(PathBuf::from(folder).join(name))
 }
 
 /// Edit distance (Levenshtein), for the nearest known key.

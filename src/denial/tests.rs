@@ -55,9 +55,10 @@ fn all() -> Vec<Denial> {
         Denial::AuditUnavailable,
         Denial::UpstreamAddress(text()),
         Denial::UpstreamUnreachable(text()),
-        Denial::UpstreamTimeout,
+        Denial::UpstreamTimeout(Overdue::FirstByte),
         Denial::UpstreamFailed(text()),
         Denial::UpstreamRedirect,
+        Denial::UpstreamKey(text()),
         Denial::Internal(text()),
     ]
 }

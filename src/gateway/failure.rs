@@ -2,7 +2,7 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use crate::denial::Denial;
+use crate::denial::{Denial, Overdue};
 
 /// The reason behind `error`; `None` when the client has left and nobody is to be told.
 pub(super) fn denial(error: &Error) -> Option<Denial> {
@@ -19,7 +19,7 @@ pub(super) fn denial(error: &Error) -> Option<Denial> {
 /// The type says enough; the whole chain of causes would repeat addresses and headers.
 fn of_upstream(kind: &ErrorType) -> Denial {
     if matches!(kind, ErrorType::ReadTimedout | ErrorType::WriteTimedout) {
-        Denial::UpstreamTimeout
+        Denial::UpstreamTimeout(Overdue::Silence)
     } else if is_of_connecting(kind) {
         Denial::UpstreamUnreachable(kind.as_str().to_owned())
     } else {

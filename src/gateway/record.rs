@@ -92,7 +92,7 @@ impl Gateway {
             }
             Stage::Permitted(exchange) => {
                 record.decision = Decision::Allowed;
-                record.rule = Some(exchange.permit.rule().to_owned());
+                record.rule = Some(exchange.permit.rule());
                 record.key = Some(self.key.name().to_owned());
                 record.upstream.clone_from(&exchange.upstream);
                 record.upstream_request_id.clone_from(&exchange.upstream_request_id);

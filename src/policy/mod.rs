@@ -22,13 +22,18 @@ use grant::{Moment, closeness};
 /// Proof that policy allowed a call, and by which rule. Only [`Policy::authorize`] makes one.
 #[derive(Debug)]
 pub struct Permit {
-    rule: String,
+    grants: SmallVec<[Box<str>; 1]>,
 }
 
 impl Permit {
-    /// The rule that allowed the call: the name of the grant, or of each when a call needed several.
-    pub fn rule(&self) -> &str {
-        &self.rule
+    /// The names of the grants that allowed the call; several where a call needed several.
+    pub fn grants(&self) -> impl Iterator<Item = &str> {
+        self.grants.iter().map(AsRef::as_ref)
+    }
+
+    /// The same as one text, for records.
+    pub fn rule(&self) -> String {
+        self.grants.join(" ")
     }
 }
 
@@ -154,7 +159,7 @@ impl Policy {
                 rules.push(&grant.name);
             }
         }
-        Ok(Permit { rule: rules.join(" ") })
+        Ok(Permit { grants: rules.into_iter().map(Box::from).collect() })
     }
 
     /// Whether a list of models may show `model` to the caller: a grant of the caller covers it at any endpoint, and no

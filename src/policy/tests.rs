@@ -62,7 +62,7 @@ impl Request<'_> {
         let caller = caller(self.scopes);
         policy.admit(&caller, found.endpoint)?;
         let permit = policy.authorize(&caller, found.endpoint, &call, self.betas, now())?;
-        Ok(permit.rule().to_owned())
+        Ok(permit.rule())
     }
 }
 

@@ -182,7 +182,7 @@ fn decide(
             Step::Allows(grant) => writeln!(shown, "  {} allows", grant.name),
         };
     })?;
-    Ok(permit.rule().to_owned())
+    Ok(permit.rule())
 }
 
 fn line(shown: &mut String, what: &str, text: &str) {

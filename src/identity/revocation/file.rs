@@ -1,69 +1,35 @@
 //! The file of revocations: read at the start, followed from then on.
 //!
-//! It is looked at four times a second, so that a change counts within one second however it is made: by renaming a new file
-//! over it, by writing it anew in place, on a file system that notifies nobody. What cannot be read or understood changes
-//! nothing: the last good list stays in force.
+//! A change counts within one second. What cannot be read or understood changes nothing: the last good list stays in force.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
-
 use super::entry::Entry;
 use super::{Revocations, Source};
+use crate::follow::{self, FollowedFile, Look, ReadFault, Trouble};
 
-/// Time between two looks.
-const INTERVAL: Duration = Duration::from_millis(250);
-/// How long a file is read again after its metadata changed: a later write within the clock step of the file system (2 s
-/// on the coarsest) shows in no metadata.
-const SETTLE: Duration = Duration::from_millis(2500);
 /// Longest file that is read.
 const MAX_FILE: u64 = 64 << 20;
 
 /// A file that has been read and understood.
 #[derive(Debug)]
 pub struct RevocationFile {
-    path: PathBuf,
+    file: FollowedFile,
     entries: Vec<Entry>,
-    read: ReadState,
 }
 
 /// Why a file gives no list.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FileFault {
-    /// It cannot be read, or is gone.
-    #[error("cannot read it: {0}")]
-    Unreadable(String),
-    /// Above the bound.
-    #[error("it is above {MAX_FILE} bytes")]
-    TooLarge,
+    /// It is not there to be read.
+    #[error(transparent)]
+    Read(#[from] ReadFault),
     /// Not the JSON that is expected.
     #[error("it is no list of revocations: {0}")]
     Malformed(String),
-}
-
-/// What the file was when it was last read.
-#[derive(Debug, Clone, Copy)]
-struct ReadState {
-    stamp: Stamp,
-    digest: [u8; 32],
-    /// When this stamp was first seen.
-    since: Instant,
-}
-
-/// What changes when a file does. The change time catches tools that set the modification time back, such as `rsync -t`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 impl RevocationFile {
@@ -72,36 +38,25 @@ impl RevocationFile {
     /// # Errors
     /// The fault, for people.
     pub fn load(path: &Path) -> Result<Self, FileFault> {
-        let (content, stamp) = read(path)?;
-        let entries = parse(&content)?;
-        let read = ReadState { stamp, digest: Sha256::digest(&content).into(), since: Instant::now() };
-        Ok(Self { path: path.to_owned(), entries, read })
+        let (file, content) = FollowedFile::open(path, MAX_FILE)?;
+        Ok(Self { entries: parse(&content)?, file })
     }
 
     /// Puts the entries in force and gives what follows the file from here on.
     pub fn enforce(self, revocations: Arc<Revocations>) -> FileFollower {
         revocations.replace(Source::File, self.entries);
         let status = Arc::new(FileStatus::new());
-        FileFollower { path: self.path, revocations, status, read: Some(self.read), fault: None }
+        FileFollower { file: self.file, revocations, status, trouble: Trouble::none() }
     }
 }
 
 /// Follows a file and keeps the list as the file says.
 #[derive(Debug)]
 pub struct FileFollower {
-    path: PathBuf,
+    file: FollowedFile,
     revocations: Arc<Revocations>,
     status: Arc<FileStatus>,
-    /// The last content that was read, good or not; `None` while there is none to read.
-    read: Option<ReadState>,
-    fault: Option<Fault>,
-}
-
-/// The fault that the last look found.
-#[derive(Debug)]
-struct Fault {
-    fault: FileFault,
-    told: bool,
+    trouble: Trouble<FileFault>,
 }
 
 /// How following goes, for metrics.
@@ -144,7 +99,7 @@ impl FileFollower {
 
     /// Follows the file for as long as the future is polled.
     pub async fn run(mut self) {
-        let mut beat = tokio::time::interval(INTERVAL);
+        let mut beat = tokio::time::interval(follow::INTERVAL);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beat.tick().await;
@@ -165,111 +120,49 @@ impl FileFollower {
         }
     }
 
-    /// Looks at the file once; reads it only if it may have changed.
+    /// Looks at the file once.
     fn look(&mut self) {
-        let settled = self.read.filter(|read| read.since.elapsed() > SETTLE);
-        if let (Some(read), Ok(metadata)) = (settled, std::fs::metadata(&self.path))
-            && Stamp::of(&metadata) == read.stamp
-        {
-            self.as_before();
-            return;
-        }
-        match read(&self.path) {
-            Ok((content, stamp)) => self.take(&content, stamp),
-            Err(fault) => {
-                self.read = None;
-                self.faulty(fault);
-            }
+        match self.file.look() {
+            Ok(Look::AsBefore) => self.as_before(),
+            Ok(Look::Changed(content)) => match parse(&content) {
+                Ok(entries) => self.enforce(entries),
+                Err(fault) => self.faulty(fault),
+            },
+            Err(fault) => self.faulty(fault.into()),
         }
     }
 
-    fn take(&mut self, content: &[u8], stamp: Stamp) {
-        let digest = Sha256::digest(content).into();
-        let before = self.read.replace(ReadState { stamp, digest, since: Instant::now() });
-        if let (Some(before), Some(now)) = (before, self.read.as_mut()) {
-            if before.stamp == stamp {
-                now.since = before.since;
-            }
-            if before.digest == digest {
-                self.as_before();
-                return;
-            }
+    fn enforce(&mut self, entries: Vec<Entry>) {
+        let file = self.file.path().display();
+        if self.revocations.replace(Source::File, entries) {
+            let entries = self.revocations.entries(Source::File);
+            tracing::info!(%file, entries, "the revocations have changed");
         }
-        match parse(content) {
-            Ok(entries) => {
-                if self.revocations.replace(Source::File, entries) {
-                    let entries = self.revocations.entries(Source::File);
-                    tracing::info!(file = %self.path.display(), entries, "the revocations have changed");
-                }
-                if self.fault.take().is_some_and(|fault| fault.told) {
-                    tracing::info!(file = %self.path.display(), "the file of revocations is good again");
-                }
-                self.status.good();
-            }
-            Err(fault) => self.faulty(fault),
+        if self.trouble.over() {
+            tracing::info!(%file, "the file of revocations is good again");
         }
+        self.status.good();
     }
 
     /// The file is what it was at the last look, good or not.
     fn as_before(&mut self) {
-        match self.fault.take() {
-            None => self.status.good(),
-            Some(Fault { fault, told }) => {
-                self.fault = Some(Fault { fault: fault.clone(), told });
-                self.faulty(fault);
-            }
+        if !self.trouble.is_there() {
+            self.status.good();
+        } else if let Some(fault) = self.trouble.again() {
+            tell(self.file.path(), fault);
         }
     }
 
-    /// Tells a fault once, at the second look that finds it: the first may have met a writer in the middle of its work.
     fn faulty(&mut self, fault: FileFault) {
         self.status.faulty.store(true, Ordering::Relaxed);
-        let told = match self.fault.take() {
-            Some(last) if last.fault == fault => {
-                if !last.told {
-                    let file = self.path.display();
-                    tracing::error!(%file, %fault, "revocations cannot be read; the last good list stays in force");
-                }
-                true
-            }
-            _ => false,
-        };
-        self.fault = Some(Fault { fault, told });
-    }
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        if let Some(fault) = self.trouble.found(fault) {
+            tell(self.file.path(), fault);
         }
     }
 }
 
-/// The content, and the stamp that the file had before it was read.
-fn read(path: &Path) -> Result<(Vec<u8>, Stamp), FileFault> {
-    let unreadable = |error: io::Error| FileFault::Unreadable(error.to_string());
-    // A pipe or a device could block or never end.
-    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
-        return Err(FileFault::Unreadable("not a file".to_owned()));
-    }
-    let file = File::open(path).map_err(unreadable)?;
-    let stamp = Stamp::of(&file.metadata().map_err(unreadable)?);
-    if stamp.size > MAX_FILE {
-        return Err(FileFault::TooLarge);
-    }
-    let mut content = Vec::new();
-    file.take(MAX_FILE + 1) // it may grow while it is read
-        .read_to_end(&mut content)
-        .map_err(unreadable)?;
-    if u64::try_from(content.len()).unwrap_or(u64::MAX) > MAX_FILE {
-        return Err(FileFault::TooLarge);
-    }
-    Ok((content, stamp))
+fn tell(file: &Path, fault: &FileFault) {
+    tracing::error!(file = %file.display(), %fault, "revocations cannot be read; the last good list stays in force");
 }
 
 fn parse(content: &[u8]) -> Result<Vec<Entry>, FileFault> {
