@@ -8,7 +8,7 @@ use rustls_pki_types::ServerName;
 use super::pem;
 use super::reader::Section;
 use crate::credential::{Secret, UpstreamKey};
-use crate::upstream::{Endpoint, is_private};
+use crate::upstream::{ConnectTimeouts, Endpoint, Patience, is_private};
 
 /// Where allowed calls go.
 pub struct UpstreamConfig {
@@ -24,10 +24,16 @@ pub struct UpstreamConfig {
     pub tls: bool,
     /// Whether an endpoint that resolves to a public address is refused.
     pub private_only: bool,
-    /// Bound on TCP and TLS set-up together.
-    pub connect_timeout: Duration,
-    /// Bound on the upstream's silence, before the first byte and between two.
-    pub read_timeout: Duration,
+    /// HTTP/2 where the upstream agrees.
+    pub http2: bool,
+    /// Bounds on setting a connection up.
+    pub connect: ConnectTimeouts,
+    /// Bounds on answers.
+    pub patience: Patience,
+    /// How long an idle connection is kept; below what network load balancers do.
+    pub idle_timeout: Duration,
+    /// How many idle connections are kept for each worker.
+    pub idle_connections: usize,
     /// At least one; the first is used.
     pub keys: Vec<UpstreamKey>,
 }
@@ -82,10 +88,33 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
         client,
         tls,
         private_only,
-        connect_timeout: section.duration("connect_timeout").unwrap_or(Duration::from_secs(5)),
-        read_timeout: section.duration("read_timeout").unwrap_or(Duration::from_secs(600)),
+        http2: section.flag("http2").unwrap_or(false),
+        connect: ConnectTimeouts {
+            tcp: section.duration("connect_timeout").unwrap_or(Duration::from_secs(2)),
+            tls: section.duration("tls_timeout").unwrap_or(Duration::from_secs(3)),
+        },
+        patience: Patience {
+            first_byte: section.duration("first_byte_timeout").unwrap_or(Duration::from_secs(600)),
+            silence: section.duration("silence_timeout").unwrap_or(Duration::from_secs(300)),
+            total: section.duration("total_timeout"),
+        },
+        idle_timeout: idle_timeout(section),
+        idle_connections: section.count("idle_connections").and_then(|count| count.try_into().ok()).unwrap_or(128),
         keys: keys?,
     })
+}
+
+/// Network load balancers forget a flow that is idle for 350 s, and tell nobody.
+fn idle_timeout(section: &Section<'_>) -> Duration {
+    let timeout = section.duration("idle_timeout").unwrap_or(Duration::from_secs(300));
+    if timeout > Duration::from_secs(340) {
+        section.fault(
+            "idle_timeout",
+            "is too long",
+            "stay below the 350 s after which network load balancers drop an idle flow",
+        );
+    }
+    timeout
 }
 
 fn server_name(section: &Section<'_>, tls: bool) -> Option<String> {

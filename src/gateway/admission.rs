@@ -1,6 +1,7 @@
 //! The way in: from the request's head to a permit, or to a refusal.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use super::Gateway;
 use super::body;
 use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
-use super::replay;
+use super::overdue::OverdueWatch;
+use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
 use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
@@ -55,17 +57,21 @@ impl Gateway {
         let permit = self.authorize(session, caller, found.endpoint, call)?;
         let headers = &session.req_header().headers;
         let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|(body, _)| body)).await?;
-        let watch = self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller));
         let (body, held) = match body {
             Some((body, held)) => (Some(body), Some(held)),
-            // Without a body there is nothing to replay, but an answer may be a stream.
-            None => ((found.endpoint.body == BodyRule::Absent && watch.is_some()).then(Bytes::new), None),
+            // Nothing to replay, but an answer may be a stream.
+            None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), None),
         };
+        let exchange = Exchange::new(permit, metered, held);
         if let Some(body) = body {
+            let watches = Watches {
+                overdue: OverdueWatch::new(Arc::clone(&exchange.progress), self.upstream.patience()),
+                revoked: self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller)),
+            };
             ctx.body_length = body.len();
-            replay::install(session, body, watch, &ctx.real_session);
+            replay::install(session, body, watches, &ctx.real_session);
         }
-        Ok(Exchange::new(permit, metered, held))
+        Ok(exchange)
     }
 
     /// The door and the address rules: before any cryptography.

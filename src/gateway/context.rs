@@ -9,6 +9,7 @@ use pingora::protocols::http::ServerSession;
 use uuid::Uuid;
 
 use super::metering::Metered;
+use super::overdue::Progress;
 use crate::claude::{AnswerReader, Match, ModelPage, Peek};
 use crate::denial::Denial;
 use crate::identity::Caller;
@@ -63,6 +64,8 @@ pub(super) struct Exchange {
     pub(super) permit: Permit,
     /// The body's memory, held until the request ends.
     pub(super) _body: Option<Held>,
+    /// How far it has come, for whoever watches its time.
+    pub(super) progress: Arc<Progress>,
     /// Attempts to connect so far.
     pub(super) attempts: usize,
     pub(super) upstream: Option<String>,
@@ -107,6 +110,7 @@ impl Exchange {
             metered: Some(metered),
             spent: None,
             _body: body,
+            progress: Progress::new(),
             attempts: 0,
             upstream: None,
             upstream_request_id: None,

@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod listen;
 mod metering;
+mod overdue;
 mod proxy;
 mod proxy_protocol;
 mod record;

@@ -13,6 +13,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
+use super::overdue::overdue;
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::claude::{self, BodyRule};
@@ -105,6 +106,7 @@ impl ProxyHttp for Gateway {
         let after = ctx.arrived.elapsed();
         if let Some(exchange) = ctx.exchange() {
             exchange.connected = Some(after);
+            exchange.progress.connected();
             exchange.upstream = Some(peer.address().to_string());
         }
         Ok(())
@@ -203,7 +205,8 @@ impl ProxyHttp for Gateway {
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
         let told = ctx.exchange().and_then(|exchange| exchange.failure.clone());
-        let denial = told.or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
+        let late = || overdue(error.etype()).map(Denial::UpstreamTimeout);
+        let denial = told.or_else(late).or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
         if let Some(denial) = denial {
             let written = if session.response_written().is_none() {

@@ -20,22 +20,30 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::RealSession;
+use super::overdue::OverdueWatch;
 use super::revoked::{REVOKED, RevocationWatch};
 
 /// A session whose body has been read.
 struct Replay {
     real: ServerSession,
     body: Bytes,
-    /// Ends the request when its caller is revoked.
-    watch: Option<RevocationWatch>,
+    watches: Watches,
     /// Where `real` goes when this is dropped.
     home: RealSession,
 }
 
+/// What ends an exchange besides its peers.
+pub(super) struct Watches {
+    /// The upstream takes too long.
+    pub(super) overdue: OverdueWatch,
+    /// The caller is revoked.
+    pub(super) revoked: Option<RevocationWatch>,
+}
+
 /// Puts a stand-in with `body` before the session's real one.
-pub(super) fn install(session: &mut Session, body: Bytes, watch: Option<RevocationWatch>, home: &RealSession) {
+pub(super) fn install(session: &mut Session, body: Bytes, watches: Watches, home: &RealSession) {
     let real = std::mem::replace(session.downstream_session.as_mut(), placeholder());
-    *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, watch, home: home.clone() }));
+    *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, watches, home: home.clone() }));
 }
 
 /// Puts the real session back, so that its connection can be used again. Does nothing when no stand-in is there.
@@ -76,8 +84,9 @@ impl CustomSession for Replay {
         false
     }
 
+    /// None for an empty body, which Pingora would write after the end of the request, and warn that it cannot.
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        Some(self.body.clone())
+        (!self.body.is_empty()).then(|| self.body.clone())
     }
 
     fn enable_retry_buffering(&mut self) {}
@@ -88,10 +97,18 @@ impl CustomSession for Replay {
 
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
         // The real session waits for the client to leave.
-        let Some(watch) = &mut self.watch else { return self.real.read_body_or_idle(true).await };
+        let left = self.real.read_body_or_idle(true);
+        let Watches { overdue, revoked } = &mut self.watches;
+        let revoked = async {
+            match revoked {
+                Some(watch) => watch.revoked().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            left = self.real.read_body_or_idle(true) => left,
-            () = watch.revoked() => Err(Error::new(REVOKED)),
+            left = left => left,
+            () = revoked => Err(Error::new(REVOKED)),
+            overdue = overdue.overdue() => Err(Error::new(overdue)),
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     if response.status.is_informational() {
         return Ok(());
     }
+    exchange.progress.answered();
     exchange.first_byte = Some(after);
     exchange.status = Some(response.status);
     if response.status.is_redirection() {
@@ -101,6 +102,7 @@ pub(super) fn take_chunk(
     end: bool,
     shows: impl Fn(&Model) -> bool,
 ) -> Result<(), Denial> {
+    exchange.progress.continued();
     if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
         // Between two events an error event can follow, and what came so far has been passed on.
         if reader.is_between_events()

@@ -2,6 +2,7 @@
 
 mod address;
 mod endpoint;
+mod peer;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pingora::prelude::HttpPeer;
-use pingora::protocols::TcpKeepalive;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
 pub use endpoint::Endpoint;
+pub use peer::{ConnectTimeouts, Patience, PeerIdentity, PeerTemplate};
 
 use crate::config::UpstreamConfig;
 use crate::denial::Denial;
@@ -25,8 +26,8 @@ pub struct Upstream {
     private_only: bool,
     addresses: ArcSwap<Addresses>,
     turn: AtomicUsize,
-    server_name: String,
     template: PeerTemplate,
+    identity: PeerIdentity,
 }
 
 /// What the last resolution gave.
@@ -36,25 +37,8 @@ struct Addresses {
     fault: String,
 }
 
-struct PeerTemplate {
-    tls: bool,
-    client: Option<Arc<CertKey>>,
-    ca: Option<Arc<[WrappedX509]>>,
-    connect_timeout: Duration,
-    read_timeout: Duration,
-}
-
 /// How long an answer of the resolver is used.
 const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-/// Network load balancers forget idle flows after 350 s: stay well below, for idle connections and for silent ones.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
-const KEEPALIVE: TcpKeepalive = TcpKeepalive {
-    idle: Duration::from_secs(60),
-    interval: Duration::from_secs(60),
-    count: 5,
-    user_timeout: Duration::from_secs(0),
-};
-
 impl Upstream {
     /// An upstream of this configuration; it has no address before [`Upstream::resolve`], but those that are written out.
     pub fn new(config: &UpstreamConfig) -> Self {
@@ -70,14 +54,15 @@ impl Upstream {
             private_only: config.private_only,
             addresses: ArcSwap::from_pointee(Addresses { usable: Vec::new(), fault: "not resolved yet".to_owned() }),
             turn: AtomicUsize::new(0),
-            server_name: config.server_name.clone(),
             template: PeerTemplate {
                 tls: config.tls,
-                client,
-                ca: (!roots.is_empty()).then(|| roots.into()),
-                connect_timeout: config.connect_timeout,
-                read_timeout: config.read_timeout,
+                server_name: config.server_name.clone(),
+                http2: config.http2,
+                connect: config.connect,
+                patience: config.patience,
+                idle_timeout: config.idle_timeout,
             },
+            identity: PeerIdentity { client, roots: (!roots.is_empty()).then(|| roots.into()), generation: 0 },
         };
         upstream.take_over(literal, Vec::new());
         upstream
@@ -145,27 +130,18 @@ impl Upstream {
         let Some(address) = address else {
             return Err(Denial::UpstreamAddress(addresses.fault.clone()));
         };
-        Ok(self.template.peer(*address, &self.server_name))
+        Ok(self.template.peer(*address, &self.identity))
+    }
+
+    /// How long an answer may take.
+    pub fn patience(&self) -> Patience {
+        self.template.patience
     }
 
     /// The `Host` that requests carry.
     pub fn host(&self, address: &str) -> String {
-        if self.server_name.is_empty() { address.to_owned() } else { self.server_name.clone() }
-    }
-}
-
-impl PeerTemplate {
-    fn peer(&self, address: SocketAddr, server_name: &str) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.tls, server_name.to_owned());
-        peer.client_cert_key.clone_from(&self.client);
-        peer.options.ca.clone_from(&self.ca);
-        peer.options.connection_timeout = Some(self.connect_timeout);
-        peer.options.total_connection_timeout = Some(self.connect_timeout);
-        peer.options.read_timeout = Some(self.read_timeout);
-        peer.options.write_timeout = Some(self.read_timeout);
-        peer.options.idle_timeout = Some(IDLE_TIMEOUT);
-        peer.options.tcp_keepalive = Some(KEEPALIVE);
-        peer
+        let name = &self.template.server_name;
+        if name.is_empty() { address.to_owned() } else { name.clone() }
     }
 }
 
@@ -181,8 +157,11 @@ mod tests {
             client: None,
             tls: true,
             private_only,
-            connect_timeout: Duration::from_secs(5),
-            read_timeout: Duration::from_secs(600),
+            http2: false,
+            connect: ConnectTimeouts { tcp: Duration::from_secs(1), tls: Duration::from_secs(1) },
+            patience: Patience { first_byte: Duration::from_secs(1), silence: Duration::from_secs(1), total: None },
+            idle_timeout: Duration::from_secs(1),
+            idle_connections: 128,
             keys: Vec::new(),
         })
     }

@@ -80,7 +80,7 @@ fn plain(text: &str, upstream: &str) -> String {
     let (head, rest) = text.split_once("[upstream]").unwrap();
     let (_, tail) = rest.split_once("[[upstream.key]]").unwrap();
     format!(
-        "{head}[upstream]\nendpoints = [\"{upstream}\"]\ntls = false\nread_timeout = \"300ms\"\n[[upstream.key]]{tail}"
+        "{head}[upstream]\nendpoints = [\"{upstream}\"]\ntls = false\nfirst_byte_timeout = \"300ms\"\n[[upstream.key]]{tail}"
     )
 }
 

@@ -1,0 +1,167 @@
+//! Ends an exchange whose upstream takes too long.
+//!
+//! Pingora knows one bound for every read. An answer may take minutes to begin and must not pause for as long, so the time
+//! is watched here, beside the wait for the client to leave. A ping of a stream is a byte like any other.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use pingora::ErrorType;
+use tokio::time::Sleep;
+
+use crate::denial::Overdue;
+use crate::upstream::Patience;
+
+/// Carry what ran out through Pingora's error type, from the session that noticed it to `fail_to_proxy`.
+const FIRST_BYTE: ErrorType = ErrorType::new("OverdueFirstByte");
+const SILENCE: ErrorType = ErrorType::new("OverdueSilence");
+const TOTAL: ErrorType = ErrorType::new("OverdueTotal");
+
+/// How far an exchange has come, noted by the phases and read by [`OverdueWatch`].
+#[derive(Debug)]
+pub(super) struct Progress {
+    began: Instant,
+    /// Nanoseconds from `began` to the last step: a connection, or a piece of the answer.
+    last: AtomicU64,
+    /// The same, 0 until the answer begins.
+    first_byte: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), first_byte: AtomicU64::new(0) })
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// A connection is there, and an answer is waited for.
+    pub(super) fn connected(&self) {
+        self.first_byte.store(0, Ordering::Relaxed);
+        self.last.store(self.elapsed(), Ordering::Relaxed);
+    }
+
+    /// The answer's head has come.
+    pub(super) fn answered(&self) {
+        let now = self.elapsed();
+        self.first_byte.store(now.max(1), Ordering::Relaxed);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    /// A piece of the answer's body has come.
+    pub(super) fn continued(&self) {
+        self.last.store(self.elapsed(), Ordering::Relaxed);
+    }
+
+    /// What runs out next, and when.
+    fn due(&self, patience: &Patience) -> (Instant, Overdue) {
+        let last = self.began + Duration::from_nanos(self.last.load(Ordering::Relaxed));
+        let next = if self.first_byte.load(Ordering::Relaxed) == 0 {
+            (last + patience.first_byte, Overdue::FirstByte)
+        } else {
+            (last + patience.silence, Overdue::Silence)
+        };
+        match patience.total.map(|total| self.began + total) {
+            Some(total) if total < next.0 => (total, Overdue::Total),
+            _ => next,
+        }
+    }
+}
+
+/// Waits until an exchange is overdue.
+pub(super) struct OverdueWatch {
+    progress: Arc<Progress>,
+    patience: Patience,
+    /// Kept from wait to wait: one is begun with every piece of an answer, and the timer is only set when it rings.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl OverdueWatch {
+    pub(super) fn new(progress: Arc<Progress>, patience: Patience) -> Self {
+        Self { progress, patience, alarm: None }
+    }
+
+    /// Returns the error to end the exchange with when its time is over. May be dropped and called again.
+    pub(super) async fn overdue(&mut self) -> ErrorType {
+        loop {
+            let alarm = self
+                .alarm
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(self.progress.due(&self.patience).0.into())));
+            alarm.as_mut().await;
+            let (due, overdue) = self.progress.due(&self.patience);
+            if due <= Instant::now() {
+                return carrier(overdue);
+            }
+            alarm.as_mut().reset(due.into());
+        }
+    }
+}
+
+fn carrier(overdue: Overdue) -> ErrorType {
+    match overdue {
+        Overdue::FirstByte => FIRST_BYTE,
+        Overdue::Silence => SILENCE,
+        Overdue::Total => TOTAL,
+    }
+}
+
+/// What ran out, of an error that an [`OverdueWatch`] made.
+pub(super) fn overdue(kind: &ErrorType) -> Option<Overdue> {
+    [Overdue::FirstByte, Overdue::Silence, Overdue::Total].into_iter().find(|overdue| carrier(*overdue) == *kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience =
+        Patience { first_byte: Duration::from_secs(600), silence: Duration::from_secs(60), total: None };
+
+    fn in_seconds(progress: &Progress, patience: &Patience) -> (u64, Overdue) {
+        let (due, overdue) = progress.due(patience);
+        ((due - progress.began).as_secs(), overdue)
+    }
+
+    #[test]
+    fn an_answer_may_be_long_in_coming_and_must_not_pause() {
+        let progress = Progress::new();
+        progress.connected();
+        assert_eq!(in_seconds(&progress, &PATIENCE), (600, Overdue::FirstByte));
+        progress.answered();
+        assert_eq!(in_seconds(&progress, &PATIENCE), (60, Overdue::Silence));
+        progress.last.store(90_000_000_000, Ordering::Relaxed);
+        assert_eq!(in_seconds(&progress, &PATIENCE), (150, Overdue::Silence));
+        let bounded = Patience { total: Some(Duration::from_secs(100)), ..PATIENCE };
+        assert_eq!(in_seconds(&progress, &bounded), (100, Overdue::Total));
+        progress.connected();
+        assert_eq!(in_seconds(&progress, &PATIENCE).1, Overdue::FirstByte, "another attempt begins anew");
+    }
+
+    #[tokio::test]
+    async fn the_wait_can_be_dropped_and_begun_again() {
+        let progress = Progress::new();
+        let patience = Patience { silence: Duration::from_millis(30), ..PATIENCE };
+        let mut watch = OverdueWatch::new(Arc::clone(&progress), patience);
+        progress.answered();
+        assert!(tokio::time::timeout(Duration::from_millis(1), watch.overdue()).await.is_err());
+        assert_eq!(overdue(&watch.overdue().await), Some(Overdue::Silence));
+        assert!(progress.began.elapsed() >= patience.silence);
+    }
+
+    #[tokio::test]
+    async fn a_byte_puts_the_end_off() {
+        let progress = Progress::new();
+        let patience = Patience { silence: Duration::from_millis(20), ..PATIENCE };
+        progress.answered();
+        let mut watch = OverdueWatch::new(Arc::clone(&progress), patience);
+        let later = Duration::from_millis(15);
+        assert!(tokio::time::timeout(later, watch.overdue()).await.is_err());
+        progress.continued();
+        let continued = Instant::now();
+        watch.overdue().await;
+        assert!(continued.elapsed() >= patience.silence);
+    }
+}

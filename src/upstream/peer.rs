@@ -1,0 +1,127 @@
+//! How Pingora connects to an address of the upstream.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::connectors::L4Connect;
+use pingora::prelude::HttpPeer;
+use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{ALPN, TcpKeepalive};
+use pingora::utils::tls::{CertKey, WrappedX509};
+use pingora::{Error, ErrorType, Result};
+use tokio::net::TcpStream;
+
+/// How long each step on the way to a connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectTimeouts {
+    /// TCP.
+    pub tcp: Duration,
+    /// The TLS handshake after it.
+    pub tls: Duration,
+}
+
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From the connection to the head of the answer: all that a model thinks before it answers without a stream.
+    pub first_byte: Duration,
+    /// Between two pieces of the answer; pings count.
+    pub silence: Duration,
+    /// From the permit to the last byte.
+    pub total: Option<Duration>,
+}
+
+/// What connections are like, whatever their address and identity.
+#[derive(Debug, Clone)]
+pub struct PeerTemplate {
+    pub(super) tls: bool,
+    pub(super) server_name: String,
+    /// Several requests share a connection, where the upstream agrees.
+    pub(super) http2: bool,
+    pub(super) connect: ConnectTimeouts,
+    pub(super) patience: Patience,
+    pub(super) idle_timeout: Duration,
+}
+
+/// Well below the 350 s after which network load balancers drop a silent flow.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive {
+    idle: Duration::from_secs(60),
+    interval: Duration::from_secs(60),
+    count: 5,
+    user_timeout: Duration::from_secs(0),
+};
+/// Requests that share one HTTP/2 connection: half of what servers allow by default.
+const STREAMS: usize = 50;
+/// A dead HTTP/2 connection is noticed by this, where TCP would take minutes.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// Pingora's own bound on reads is only the backstop of the watch over an exchange.
+const SLACK: Duration = Duration::from_secs(1);
+
+/// Who we are, and whom we believe.
+#[derive(Debug, Default, Clone)]
+pub struct PeerIdentity {
+    /// Our certificate.
+    pub client: Option<Arc<CertKey>>,
+    /// The roots; `None` for the system's.
+    pub roots: Option<Arc<[WrappedX509]>>,
+    /// Connections of another generation are not used again.
+    pub generation: u64,
+}
+
+impl PeerTemplate {
+    /// The peer at `address`.
+    pub fn peer(&self, address: SocketAddr, identity: &PeerIdentity) -> HttpPeer {
+        let mut peer = HttpPeer::new(address, self.tls, self.server_name.clone());
+        peer.client_cert_key.clone_from(&identity.client);
+        peer.group_key = identity.generation;
+        let options = &mut peer.options;
+        options.ca.clone_from(&identity.roots);
+        options.custom_l4 = Some(Arc::new(TcpConnector { timeout: self.connect.tcp }));
+        options.connection_timeout = Some(self.connect.tls); // what is left for it is the handshake
+        options.total_connection_timeout = Some(self.connect.tcp + self.connect.tls);
+        options.read_timeout = Some(self.patience.first_byte.max(self.patience.silence) + SLACK);
+        options.write_timeout = Some(self.patience.silence);
+        options.idle_timeout = Some(self.idle_timeout);
+        options.tcp_keepalive = Some(KEEPALIVE);
+        if self.http2 {
+            options.alpn = ALPN::H2H1;
+            options.max_h2_streams = STREAMS;
+            options.h2_ping_interval = Some(PING_EVERY);
+        }
+        peer
+    }
+}
+
+/// Connects with a bound of its own: Pingora has one for TCP and for TLS each, of the same length.
+#[derive(Debug)]
+struct TcpConnector {
+    timeout: Duration,
+}
+
+#[async_trait]
+impl L4Connect for TcpConnector {
+    async fn connect(&self, address: &PingoraAddr) -> Result<Stream> {
+        let Some(address) = address.as_inet() else {
+            return Error::e_explain(ErrorType::InternalError, "an address that is none of IP");
+        };
+        match tokio::time::timeout(self.timeout, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => Ok(stream.into()),
+            Ok(Err(error)) => Error::e_because(kind_of(&error), "connecting to the upstream", error),
+            Err(_) => Error::e_explain(ErrorType::ConnectTimedout, "connecting to the upstream"),
+        }
+    }
+}
+
+fn kind_of(error: &io::Error) -> ErrorType {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
+            ErrorType::ConnectNoRoute
+        }
+        _ => ErrorType::ConnectError,
+    }
+}
