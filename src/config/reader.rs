@@ -111,7 +111,12 @@ impl<'d> Section<'d> {
     }
 
     /// Reads every member of the table `key`, whose names are the file's own choice; `what` says what a value must be.
-    pub fn members<T>(&self, key: &'static str, what: &str, read: impl Fn(&str, &DeValue<'_>) -> Option<T>) -> Vec<T> {
+    pub fn members<T>(
+        &self,
+        key: &'static str,
+        what: &str,
+        mut read: impl FnMut(&str, &DeValue<'_>) -> Option<T>,
+    ) -> Vec<T> {
         let Some((_, value)) = self.ask(key) else { return Vec::new() };
         let Some(table) = value.as_table() else {
             self.fault(key, "is not a table", format!("write it as [{}]", self.full(key)));

@@ -4,11 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use rustls_pki_types::ServerName;
+use toml::de::DeValue;
 
 use super::pem;
 use super::reader::Section;
 use crate::credential::{Secret, UpstreamKey};
-use crate::upstream::{ConnectTimeouts, Endpoint, Patience, is_private};
+use crate::upstream::{ConnectTimeouts, Endpoint, OwnHeaders, Patience, is_private};
 
 /// Where allowed calls go.
 pub struct UpstreamConfig {
@@ -34,6 +35,8 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// How many idle connections are kept for each worker.
     pub idle_connections: usize,
+    /// What every call carries besides.
+    pub headers: OwnHeaders,
     /// At least one; the first is used.
     pub keys: Vec<UpstreamKey>,
 }
@@ -99,9 +102,17 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
             total: section.duration("total_timeout"),
         },
         idle_timeout: idle_timeout(section),
+        headers: headers(section),
         idle_connections: section.count("idle_connections").and_then(|count| count.try_into().ok()).unwrap_or(128),
         keys: keys?,
     })
+}
+
+fn headers(section: &Section<'_>) -> OwnHeaders {
+    let mut headers = OwnHeaders::default();
+    let mut add = |name: &str, value: &DeValue<'_>| value.as_str().and_then(|value| headers.add(name, value));
+    section.members("headers", "a value for a header that calls may carry; credentials belong to keys", &mut add);
+    headers
 }
 
 /// Network load balancers forget a flow that is idle for 350 s, and tell nobody.

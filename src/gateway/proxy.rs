@@ -124,7 +124,8 @@ impl ProxyHttp for Gateway {
         let client = session.req_header();
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
         let host = self.upstream.host(exchange.upstream.as_deref().unwrap_or_default());
-        let parts = request::Parts { client, found, host: &host, body_length: ctx.body_length, token };
+        let own = self.upstream.headers();
+        let parts = request::Parts { client, found, host: &host, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
         self.key.inject(&exchange.permit, &mut request)?;
         *upstream_request = request;

@@ -5,6 +5,7 @@ use pingora::Result;
 use pingora::http::RequestHeader;
 
 use crate::claude::{BodyRule, Match, ModelPage};
+use crate::upstream::OwnHeaders;
 
 /// What the new head is made from.
 pub(super) struct Parts<'a> {
@@ -14,6 +15,8 @@ pub(super) struct Parts<'a> {
     pub(super) found: &'a Match,
     /// The host of the upstream.
     pub(super) host: &'a str,
+    /// What the company adds; a client's headers of these names end here.
+    pub(super) own: &'a OwnHeaders,
     /// The length of a body that was judged.
     pub(super) body_length: usize,
     /// The caller's token, which must not be in any header that goes on.
@@ -33,9 +36,12 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
     let mut request = RequestHeader::build(client.method.clone(), target.as_bytes(), Some(24))?;
     request.insert_header(header::HOST, parts.host)?;
     for (name, value) in &client.headers {
-        if passes(name) && memchr::memmem::find(value.as_bytes(), parts.token).is_none() {
+        if passes(name) && !parts.own.has(name) && memchr::memmem::find(value.as_bytes(), parts.token).is_none() {
             request.append_header(name.clone(), value.clone())?;
         }
+    }
+    for (name, value) in parts.own.iter() {
+        request.insert_header(name.clone(), value.clone())?;
     }
     // Usage is read beside the relay, from plain text.
     request.insert_header(header::ACCEPT_ENCODING, "identity")?;
@@ -70,7 +76,11 @@ mod tests {
             client.append_header(*name, *value).unwrap();
         }
         let found = &claude::find(&http::Method::POST, path).unwrap();
-        build(&Parts { client: &client, found, host: "api.anthropic.com", body_length: 7, token: b"a.b.c" }).unwrap()
+        let mut own = OwnHeaders::default();
+        own.add("anthropic-workspace-id", "wrkspc_company").unwrap();
+        let parts =
+            Parts { client: &client, found, host: "api.anthropic.com", own: &own, body_length: 7, token: b"a.b.c" };
+        build(&parts).unwrap()
     }
 
     #[test]
@@ -94,6 +104,7 @@ mod tests {
                 ("x-forwarded-for", "1.1.1.1"),
                 ("baggage", "team=secret"),
                 ("anthropic-trick", "xx a.b.c xx"),
+                ("anthropic-workspace-id", "wrkspc_another"),
                 ("transfer-encoding", "chunked"),
                 ("accept-encoding", "gzip"),
                 ("host", "gateway.internal"),
@@ -109,6 +120,7 @@ mod tests {
                 "anthropic-beta: one",
                 "anthropic-beta: two",
                 "anthropic-version: 2023-06-01",
+                "anthropic-workspace-id: wrkspc_company",
                 "content-length: 7",
                 "content-type: application/json",
                 "host: api.anthropic.com",

@@ -2,6 +2,7 @@
 
 mod address;
 mod endpoint;
+mod headers;
 mod peer;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
 pub use endpoint::Endpoint;
+pub use headers::OwnHeaders;
 pub use peer::{ConnectTimeouts, Patience, PeerIdentity, PeerTemplate};
 
 use crate::config::UpstreamConfig;
@@ -28,6 +30,7 @@ pub struct Upstream {
     turn: AtomicUsize,
     template: PeerTemplate,
     identity: PeerIdentity,
+    headers: OwnHeaders,
 }
 
 /// What the last resolution gave.
@@ -63,6 +66,7 @@ impl Upstream {
                 idle_timeout: config.idle_timeout,
             },
             identity: PeerIdentity { client, roots: (!roots.is_empty()).then(|| roots.into()), generation: 0 },
+            headers: config.headers.clone(),
         };
         upstream.take_over(literal, Vec::new());
         upstream
@@ -138,6 +142,11 @@ impl Upstream {
         self.template.patience
     }
 
+    /// What every call carries besides.
+    pub fn headers(&self) -> &OwnHeaders {
+        &self.headers
+    }
+
     /// The `Host` that requests carry.
     pub fn host(&self, address: &str) -> String {
         let name = &self.template.server_name;
@@ -162,6 +171,7 @@ mod tests {
             patience: Patience { first_byte: Duration::from_secs(1), silence: Duration::from_secs(1), total: None },
             idle_timeout: Duration::from_secs(1),
             idle_connections: 128,
+            headers: OwnHeaders::default(),
             keys: Vec::new(),
         })
     }
