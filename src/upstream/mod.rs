@@ -1,6 +1,7 @@
 //! Where allowed calls go: endpoints, the addresses that they resolve to, and mutual TLS to them.
 
 mod address;
+mod budget;
 mod endpoint;
 
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use pingora::protocols::TcpKeepalive;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
+pub use budget::RetryBudget;
 pub use endpoint::Endpoint;
 
 use crate::config::UpstreamConfig;
