@@ -2,7 +2,10 @@
 
 mod address;
 mod budget;
+mod check;
 mod endpoint;
+mod health;
+mod pool;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +19,10 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
 pub use budget::RetryBudget;
+pub use check::keep_checking;
 pub use endpoint::Endpoint;
+pub use health::{Cause, HealthRules, Report};
+pub use pool::{AddressState, Lease, Placed, Pool};
 
 use crate::config::UpstreamConfig;
 use crate::denial::Denial;
