@@ -7,9 +7,18 @@ mod peek;
 mod policy;
 mod support;
 mod token;
+mod upstream;
 mod usage;
 
 use criterion::{criterion_group, criterion_main};
 
-criterion_group!(benches, token::benches, peek::benches, policy::benches, limit::benches, usage::benches);
+criterion_group!(
+    benches,
+    token::benches,
+    peek::benches,
+    policy::benches,
+    limit::benches,
+    usage::benches,
+    upstream::benches
+);
 criterion_main!(benches);

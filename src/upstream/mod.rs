@@ -1,9 +1,13 @@
 //! Where allowed calls go: endpoints, the addresses that they resolve to, and mutual TLS to them.
 
 mod address;
+mod budget;
+mod check;
 mod endpoint;
 mod headers;
+mod health;
 mod peer;
+mod pool;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,9 +19,13 @@ use pingora::prelude::HttpPeer;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
+pub use budget::RetryBudget;
+pub use check::keep_checking;
 pub use endpoint::Endpoint;
 pub use headers::OwnHeaders;
+pub use health::{Cause, HealthRules, Report};
 pub use peer::{ConnectTimeouts, Patience, PeerIdentity, PeerTemplate};
+pub use pool::{AddressState, Lease, Placed, Pool};
 
 use crate::config::UpstreamConfig;
 use crate::denial::Denial;
