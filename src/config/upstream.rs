@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls_pki_types::ServerName;
 
 use super::pem;
 use super::reader::Section;
 use crate::credential::{Secret, UpstreamKey};
-use crate::upstream::{Endpoint, is_private};
+use crate::upstream::{Endpoint, Networks};
 
 /// Where allowed calls go.
 pub struct UpstreamConfig {
@@ -22,8 +23,8 @@ pub struct UpstreamConfig {
     pub client: Option<ClientIdentity>,
     /// Plain text when false: to loopback only.
     pub tls: bool,
-    /// Whether an endpoint that resolves to a public address is refused.
-    pub private_only: bool,
+    /// Which addresses an endpoint may have or resolve to.
+    pub networks: Networks,
     /// Bound on TCP and TLS set-up together.
     pub connect_timeout: Duration,
     /// Bound on the upstream's silence, before the first byte and between two.
@@ -59,13 +60,16 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
     if !tls && !endpoints.iter().all(Endpoint::is_loopback) {
         section.fault("tls", "is off for an endpoint beyond this host", "plain text is for loopback addresses only");
     }
-    let private_only = section.flag("private_only").unwrap_or(true);
+    let networks = Networks::new(
+        section.flag("private_only").unwrap_or(true),
+        section.parsed_list::<IpNet>("allow_networks", "networks such as \"10.0.0.0/8\""),
+    );
     for address in endpoints.iter().filter_map(Endpoint::literal) {
-        if private_only && !is_private(address.ip()) {
+        if let Err(fault) = networks.judge(address.ip()) {
             section.fault(
                 "endpoints",
-                format!("{address} is public"),
-                "name a private address, or set private_only = false",
+                format!("{address} {fault}"),
+                "name an address that private_only and allow_networks admit",
             );
         }
     }
@@ -81,7 +85,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
         ca: ca.unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect(),
         client,
         tls,
-        private_only,
+        networks,
         connect_timeout: section.duration("connect_timeout").unwrap_or(Duration::from_secs(5)),
         read_timeout: section.duration("read_timeout").unwrap_or(Duration::from_secs(600)),
         keys: keys?,

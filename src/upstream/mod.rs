@@ -13,7 +13,7 @@ use pingora::prelude::HttpPeer;
 use pingora::protocols::TcpKeepalive;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
-pub use address::is_private;
+pub use address::{AddressFault, Networks};
 pub use endpoint::Endpoint;
 
 use crate::config::UpstreamConfig;
@@ -22,7 +22,7 @@ use crate::denial::Denial;
 /// The upstream: its addresses, renewed beside the requests, and how to connect to them.
 pub struct Upstream {
     endpoints: Vec<Endpoint>,
-    private_only: bool,
+    networks: Networks,
     addresses: ArcSwap<Addresses>,
     turn: AtomicUsize,
     server_name: String,
@@ -67,7 +67,7 @@ impl Upstream {
         let literal = config.endpoints.iter().filter_map(Endpoint::literal).collect();
         let upstream = Self {
             endpoints: config.endpoints.clone(),
-            private_only: config.private_only,
+            networks: config.networks.clone(),
             addresses: ArcSwap::from_pointee(Addresses { usable: Vec::new(), fault: "not resolved yet".to_owned() }),
             turn: AtomicUsize::new(0),
             server_name: config.server_name.clone(),
@@ -111,9 +111,13 @@ impl Upstream {
     /// last addresses are better than none; an answer with only public ones is no such failure.
     fn take_over(&self, found: Vec<SocketAddr>, mut faults: Vec<String>) {
         let resolved = !found.is_empty();
-        let (mut usable, public): (Vec<_>, Vec<_>) =
-            found.into_iter().partition(|address| !self.private_only || is_private(address.ip()));
-        faults.extend(public.iter().map(|address| format!("{address} is public")));
+        let mut usable = Vec::new();
+        for address in found {
+            match self.networks.judge(address.ip()) {
+                Ok(()) => usable.push(address),
+                Err(fault) => faults.push(format!("{address} {fault}")),
+            }
+        }
         usable.sort_unstable();
         usable.dedup();
         if !faults.is_empty() {
@@ -180,7 +184,7 @@ mod tests {
             ca: Vec::new(),
             client: None,
             tls: true,
-            private_only,
+            networks: Networks::new(private_only, Vec::new()),
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(600),
             keys: Vec::new(),
