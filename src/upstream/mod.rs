@@ -2,6 +2,7 @@
 
 mod address;
 mod endpoint;
+mod resolver;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::{AddressFault, Networks};
 pub use endpoint::Endpoint;
+pub use resolver::{Resolve, ResolveFault, Resolved, Resolver};
 
 use crate::config::UpstreamConfig;
 use crate::denial::Denial;
