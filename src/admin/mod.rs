@@ -88,7 +88,7 @@ impl Admin {
         state.in_flight.set(gauge(self.in_flight.count()));
         state.body_bytes.set(gauge(self.body_memory.held()));
         state.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
-        state.upstream_addresses.set(gauge(self.readiness.upstream.addresses()));
+        state.upstream_addresses.set(gauge(self.readiness.upstream.pool().serving_count()));
         self.show_identity();
         self.show_limits();
         self.metrics.text()

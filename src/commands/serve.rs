@@ -22,7 +22,9 @@ use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
-use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
+use crate::gateway::{
+    Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
+};
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
 use crate::identity::{CacheBounds, Issuers};
@@ -132,7 +134,10 @@ impl Proxy {
         };
 
         let drain = config.listen.drain;
-        let mut server = Server::new_with_opt_and_conf(None, server_conf(config.listen.workers, drain));
+        let mut server = Server::new_with_opt_and_conf(
+            None,
+            server_conf(config.listen.workers, drain, config.upstream.idle_connections),
+        );
         let header = config.listen.proxy_protocol.then(|| ProxyProtocol::new(&trusted_proxies));
         let proxy = Announced::new(http_proxy(&server.configuration, gateway), header.clone());
         let mut proxy = Service::new("proxy".to_owned(), proxy);
@@ -211,13 +216,14 @@ fn follow(config: RevocationConfig, store: Option<&Arc<Store>>, upkeep: &mut Vec
     Revoked { revocations, file, set, freshness }
 }
 
-fn server_conf(workers: usize, drain: Duration) -> ServerConf {
+fn server_conf(workers: usize, drain: Duration, idle_connections: usize) -> ServerConf {
     ServerConf {
         threads: workers,
         // `Stop` ends the process when the last request has; Pingora's own sleep is only the backstop.
         grace_period_seconds: Some(drain.as_secs() + 5),
         graceful_shutdown_timeout_seconds: Some(1),
-        max_retries: 4,
+        max_retries: MAX_ATTEMPTS, // when to stop before is the gateway's to say
+        upstream_keepalive_pool_size: idle_connections,
         ..ServerConf::default()
     }
 }

@@ -5,6 +5,7 @@
 
 mod door;
 mod fault;
+mod health;
 mod identity;
 mod limit;
 mod listen;
@@ -21,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
+pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::identity::{Accepted, RequiredBinding, RequiredClaim};
+use crate::upstream::Networks;
 
 /// A folder with what a configuration may name.
 fn folder() -> tempfile::TempDir {
@@ -62,7 +63,7 @@ fn defaults_are_the_documented_ones() {
     let config = parse(GOOD).unwrap_or_else(|faults| panic!("{faults:?}"));
     assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
     assert_eq!((config.listen.max_body, config.listen.max_upload), (32 << 20, 500 << 20));
-    assert!(config.upstream.tls && config.upstream.private_only);
+    assert!(config.upstream.tls && config.upstream.networks == Networks::new(true, Vec::new()));
     assert_eq!(config.issuers[0].rules.leeway, std::time::Duration::from_secs(30));
     assert_eq!(config.issuers[0].rules.subject_claim, "sub".parse().unwrap());
     assert_eq!(config.issuers[0].rules.required_binding, None);
@@ -136,6 +137,11 @@ fn single_faults_name_their_mend() {
             "issuer[0].max_lifetime: is not a duration such as \"30s\"",
         ),
         ("[\"10.0.0.1:443\"]", "[\"8.8.8.8:443\"]", "upstream.endpoints: 8.8.8.8:443 is public"),
+        (
+            "[\"10.0.0.1:443\"]",
+            "[\"10.0.0.1:443\"]\nallow_networks = [\"10.1.0.0/16\"]",
+            "upstream.endpoints: 10.0.0.1:443 is outside allow_networks",
+        ),
         ("[\"10.0.0.1:443\"]", "[\"10.0.0.1\"]", "upstream.endpoints: is not a list of hosts with a port"),
         ("server_name = \"api.anthropic.com\"", "tls = false", "upstream.tls: is off for an endpoint beyond this host"),
         ("server_name = \"api.anthropic.com\"", "", "upstream.server_name: is missing"),

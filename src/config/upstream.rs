@@ -1,20 +1,29 @@
 //! `[upstream]`: where allowed calls go, as whom, and over which trust.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rustls_pki_types::ServerName;
 use toml::de::DeValue;
 
+use super::health::{self, HealthConfig, RetryConfig};
 use super::pem;
 use super::reader::Section;
 use crate::credential::{Secret, UpstreamKey};
-use crate::upstream::{ConnectTimeouts, Endpoint, OwnHeaders, Patience, is_private};
+use crate::upstream::{ConnectTimeouts, Endpoint, Networks, OwnHeaders, Patience};
 
 /// Where allowed calls go.
 pub struct UpstreamConfig {
-    /// At least one name or address, each with a port.
-    pub endpoints: Vec<Endpoint>,
+    /// At least one name or address, each with a port and whether it is to be used first.
+    pub endpoints: Vec<(Endpoint, bool)>,
+    /// Who is asked for addresses; empty: whom the system asks.
+    pub name_servers: Vec<SocketAddr>,
+    /// When an address is thought ill of, and how that is found out.
+    pub health: HealthConfig,
+    /// How much is sent again.
+    pub retry: RetryConfig,
     /// SNI, and the name that the upstream's certificate must bear.
     pub server_name: String,
     /// Certificates (DER) that the upstream's chain must end in; empty means the system's roots.
@@ -23,8 +32,8 @@ pub struct UpstreamConfig {
     pub client: Option<ClientIdentity>,
     /// Plain text when false: to loopback only.
     pub tls: bool,
-    /// Whether an endpoint that resolves to a public address is refused.
-    pub private_only: bool,
+    /// Which addresses an endpoint may have or resolve to.
+    pub networks: Networks,
     /// HTTP/2 where the upstream agrees.
     pub http2: bool,
     /// Bounds on setting a connection up.
@@ -68,13 +77,16 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
     if !tls && !endpoints.iter().all(Endpoint::is_loopback) {
         section.fault("tls", "is off for an endpoint beyond this host", "plain text is for loopback addresses only");
     }
-    let private_only = section.flag("private_only").unwrap_or(true);
+    let networks = Networks::new(
+        section.flag("private_only").unwrap_or(true),
+        section.parsed_list::<IpNet>("allow_networks", "networks such as \"10.0.0.0/8\""),
+    );
     for address in endpoints.iter().filter_map(Endpoint::literal) {
-        if private_only && !is_private(address.ip()) {
+        if let Err(fault) = networks.judge(address.ip()) {
             section.fault(
                 "endpoints",
-                format!("{address} is public"),
-                "name a private address, or set private_only = false",
+                format!("{address} {fault}"),
+                "name an address that private_only and allow_networks admit",
             );
         }
     }
@@ -86,11 +98,14 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
     }
     Some(UpstreamConfig {
         server_name: server_name(section, tls)?,
-        endpoints,
+        endpoints: placed(section, endpoints),
+        name_servers: section.parsed_list("name_servers", "addresses with a port such as \"10.0.0.2:53\""),
+        health: health::read(section),
+        retry: health::read_retry(section),
         ca: ca.unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect(),
         client,
         tls,
-        private_only,
+        networks,
         http2: section.flag("http2").unwrap_or(false),
         connect: ConnectTimeouts {
             tcp: section.duration("connect_timeout").unwrap_or(Duration::from_secs(2)),
@@ -106,6 +121,19 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
         idle_connections: section.count("idle_connections").and_then(|count| count.try_into().ok()).unwrap_or(128),
         keys: keys?,
     })
+}
+
+/// The endpoints with whether `prefer` lists them.
+fn placed(section: &Section<'_>, endpoints: Vec<Endpoint>) -> Vec<(Endpoint, bool)> {
+    let preferred = section.parsed_list::<Endpoint>("prefer", "some of the endpoints, as they are written there");
+    for stranger in preferred.iter().filter(|endpoint| !endpoints.contains(endpoint)) {
+        section.fault("prefer", format!("names {stranger}, which is no endpoint"), "list it in endpoints too");
+    }
+    let place = |endpoint| {
+        let first = preferred.contains(&endpoint);
+        (endpoint, first)
+    };
+    endpoints.into_iter().map(place).collect()
 }
 
 fn headers(section: &Section<'_>) -> OwnHeaders {

@@ -1,20 +1,23 @@
 //! The value that one request is, growing from phase to phase.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
 use pingora::protocols::http::ServerSession;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::metering::Metered;
 use super::overdue::Progress;
+use super::retry::Again;
 use crate::claude::{AnswerReader, Match, ModelPage, Peek};
 use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
 use crate::policy::Permit;
+use crate::upstream::{Lease, Report};
 
 /// One request under way.
 pub struct RequestCtx {
@@ -66,9 +69,16 @@ pub(super) struct Exchange {
     pub(super) _body: Option<Held>,
     /// How far it has come, for whoever watches its time.
     pub(super) progress: Arc<Progress>,
-    /// Attempts to connect so far.
+    /// Attempts so far.
     pub(super) attempts: usize,
-    pub(super) upstream: Option<String>,
+    /// The addresses of those that came to nothing.
+    pub(super) tried: SmallVec<[SocketAddr; 4]>,
+    /// Why the next attempt is made.
+    pub(super) again: Option<Again>,
+    /// The use of an address for this attempt.
+    pub(super) lease: Option<Lease>,
+    /// The address that was connected to last.
+    pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_request_id: Option<String>,
     pub(super) connected: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
@@ -112,6 +122,9 @@ impl Exchange {
             _body: body,
             progress: Progress::new(),
             attempts: 0,
+            tried: SmallVec::new(),
+            again: None,
+            lease: None,
             upstream: None,
             upstream_request_id: None,
             connected: None,
@@ -122,6 +135,19 @@ impl Exchange {
             ended: false,
             failure: None,
         }
+    }
+
+    /// Tells what this attempt has seen of its address.
+    pub(super) fn report(&self, report: Report) {
+        if let Some(lease) = &self.lease {
+            lease.report(report, Instant::now());
+        }
+    }
+
+    /// Makes another attempt of it, elsewhere where there is an elsewhere.
+    pub(super) fn begin_again(&mut self, again: Again) {
+        self.again = Some(again);
+        self.tried.extend(self.lease.take().map(|lease| lease.address()));
     }
 }
 

@@ -15,6 +15,7 @@ mod record;
 mod replay;
 mod request;
 mod response;
+mod retry;
 mod revoked;
 mod whoami;
 
@@ -26,6 +27,7 @@ use ipnet::IpNet;
 pub use context::RequestCtx;
 pub use listen::{BoundSocket, SocketService, tls_settings};
 pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
+pub use retry::MAX_ATTEMPTS;
 
 use crate::audit::AuditLog;
 use crate::credential::UpstreamKey;

@@ -1,6 +1,6 @@
 //! The corridor: Pingora's phases, each of which calls one room.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,14 +14,13 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use super::admission::Stop;
 use super::context::{RequestCtx, Stage};
 use super::overdue::overdue;
+use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::claude::{self, BodyRule};
 use crate::denial::Denial;
 use crate::identity::Bearer;
-
-/// Attempts to connect, over the upstream's addresses in turn.
-const MAX_ATTEMPTS: usize = 3;
+use crate::upstream::{Lease, Report};
 
 /// How long an idle connection of a client is kept. SDKs keep theirs for 5 s and must not be the later to close.
 const KEEPALIVE_SECONDS: u64 = 75;
@@ -67,13 +66,14 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
-        match self.upstream.next_peer() {
-            Ok(peer) => {
-                if let Some(exchange) = ctx.exchange() {
-                    exchange.attempts += 1;
-                    if exchange.attempts > 1 {
-                        self.metrics.upstream_retry();
-                    }
+        let Some(exchange) = ctx.exchange() else { return Err(without_permit()) };
+        match self.upstream.choose(&exchange.tried) {
+            Ok((peer, lease)) => {
+                exchange.attempts += 1;
+                exchange.lease = Some(lease);
+                match exchange.again.take() {
+                    None => self.upstream.budget().request(),
+                    Some(again) => self.metrics.upstream_retry(again.label()),
                 }
                 Ok(Box::new(peer))
             }
@@ -89,25 +89,35 @@ impl ProxyHttp for Gateway {
         mut error: Box<Error>,
     ) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
-        let attempts = ctx.exchange().map_or(MAX_ATTEMPTS, |exchange| exchange.attempts);
-        error.set_retry(attempts < MAX_ATTEMPTS.min(self.upstream.addresses().max(2)));
+        error.set_retry(false);
+        if let Some(exchange) = ctx.exchange() {
+            exchange.report(Report::ConnectFailed);
+            // Each address once; a lone one twice, for it may just have been restarted.
+            if exchange.attempts < MAX_ATTEMPTS.min(self.upstream.pool().len().max(2)) {
+                exchange.begin_again(Again::Connect);
+                error.set_retry(true);
+            }
+        }
         error
     }
 
     async fn connected_to_upstream(
         &self,
         _: &mut Session,
-        _reused: bool,
-        peer: &HttpPeer,
+        reused: bool,
+        _: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         _digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let after = ctx.arrived.elapsed();
         if let Some(exchange) = ctx.exchange() {
+            if !reused {
+                exchange.report(Report::Connected);
+            }
             exchange.connected = Some(after);
             exchange.progress.connected();
-            exchange.upstream = Some(peer.address().to_string());
+            exchange.upstream = exchange.lease.as_ref().map(Lease::address);
         }
         Ok(())
     }
@@ -119,11 +129,11 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let (Stage::Permitted(exchange), Some(found)) = (&ctx.stage, &ctx.found) else {
-            return Err(Error::explain(ErrorType::InternalError, "a request without a permit"));
+            return Err(without_permit());
         };
         let client = session.req_header();
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
-        let host = self.upstream.host(exchange.upstream.as_deref().unwrap_or_default());
+        let host = exchange.upstream.map(|address| self.upstream.host(address)).unwrap_or_default();
         let own = self.upstream.headers();
         let parts = request::Parts { client, found, host: &host, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
@@ -186,20 +196,37 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    /// A stale connection from the pool is tried anew, for the upstream has seen nothing of the request; all else is the
-    /// client's to repeat, which the SDKs do.
     fn error_while_proxy(
         &self,
         _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
-        _: &mut RequestCtx,
+        ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
-        if session.response_written().is_some() || session.as_ref().retry_buffer_truncated() {
-            error.set_retry(false);
-        } else {
-            error.retry.decide_reuse(client_reused);
+        let replayable = session.response_written().is_none() && !session.as_ref().retry_buffer_truncated();
+        let repeatable = ctx
+            .found
+            .as_ref()
+            .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
+        let Some(exchange) = ctx.exchange() else { return error };
+        let again = retry::again(&mut error, exchange, repeatable, client_reused);
+        if again != Some(Again::Stale) && retry::is_of_upstream(&error) {
+            exchange.report(Report::Broken);
+        }
+        let again = again
+            .filter(|again| replayable && (!again.is_bounded() || self.upstream.budget().try_retry(Instant::now())));
+        if let Some(again) = again {
+            tracing::info!(
+                request_id = ctx.id,
+                why = again.label(),
+                error = error.etype().as_str(),
+                "sending a request again"
+            );
+            if let Some(exchange) = ctx.exchange() {
+                exchange.begin_again(again);
+            }
+            error.set_retry(true);
         }
         error
     }
@@ -275,6 +302,12 @@ async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> 
     let written = answer::deny(session, &denial, &ctx.id).await;
     ctx.stage = Stage::Refused(denial);
     written.map(|()| true)
+}
+
+/// Cannot be: Pingora asks for a peer after `request_filter` let the request pass.
+#[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+fn without_permit() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "a request without a permit")
 }
 
 /// Notes why a permitted call failed, and gives Pingora an error that ends it.

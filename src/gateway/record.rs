@@ -94,7 +94,7 @@ impl Gateway {
                 record.decision = Decision::Allowed;
                 record.rule = Some(exchange.permit.rule());
                 record.key = Some(self.key.name().to_owned());
-                record.upstream.clone_from(&exchange.upstream);
+                record.upstream = exchange.upstream.map(|address| address.to_string());
                 record.upstream_request_id.clone_from(&exchange.upstream_request_id);
                 record.timings.connected_ms = exchange.connected.map(millis);
                 record.timings.first_byte_ms = exchange.first_byte.map(millis);

@@ -9,6 +9,7 @@ use super::context::{Change, Exchange, RequestCtx, Rewrite};
 use super::metering;
 use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
 use crate::denial::Denial;
+use crate::upstream::Report;
 
 /// The id header that is ours on every answer.
 pub(super) const REQUEST_ID: &str = "x-portcullis-request-id";
@@ -36,6 +37,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     if response.status.is_informational() {
         return Ok(());
     }
+    exchange.report(Report::Answered(response.status.as_u16()));
     exchange.progress.answered();
     exchange.first_byte = Some(after);
     exchange.status = Some(response.status);

@@ -7,7 +7,7 @@ use super::context::Exchange;
 use crate::claude::{Endpoint, EndpointGroup};
 
 /// Attempts of one request in all.
-pub(super) const MAX_ATTEMPTS: usize = 5;
+pub const MAX_ATTEMPTS: usize = 5;
 
 /// Why a request is sent again, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,9 +56,14 @@ pub(super) fn again(error: &mut Error, exchange: &Exchange, repeatable: bool, re
     (repeatable && broke_off(error)).then_some(Again::Broken)
 }
 
+/// Whether it is the upstream's address that failed: silence for too long, which may be a model's thinking, is not.
+pub(super) fn is_of_upstream(error: &Error) -> bool {
+    *error.esource() == ErrorSource::Upstream && !matches!(error.etype(), ErrorType::WriteTimedout)
+}
+
 /// Whether the upstream closed or reset the connection: not what it sent wrongly, nor when it was silent, for a request
 /// that has been worked on for minutes would be worked on again.
-pub(super) fn broke_off(error: &Error) -> bool {
+fn broke_off(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream
         && matches!(
             error.etype(),

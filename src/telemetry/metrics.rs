@@ -27,7 +27,7 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// What is set when it is asked for.
     pub state: State,
-    upstream_retries: IntCounter,
+    upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
 }
 
@@ -84,8 +84,11 @@ impl Metrics {
                 DECISION_BUCKETS,
             )?,
             audit_records: register.counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
-            upstream_retries: register
-                .counter("portcullis_upstream_retries_total", "Attempts after the first to reach the upstream")?,
+            upstream_retries: register.counters(
+                "portcullis_upstream_retries_total",
+                "Attempts after the first, by why they were made",
+                &["cause"],
+            )?,
             unknown_names: UnknownNames::new(register.counters(
                 "portcullis_unknown_names_total",
                 "Beta values and body fields that this version does not know, in calls that were allowed",
@@ -142,8 +145,8 @@ impl Metrics {
     }
 
     /// Counts another attempt to reach the upstream.
-    pub fn upstream_retry(&self) {
-        self.upstream_retries.inc();
+    pub fn upstream_retry(&self, cause: &'static str) {
+        self.upstream_retries.with_label_values(&[cause]).inc();
     }
 
     /// All metrics in Prometheus's text format.

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use super::health::{Cause, Earned, FULL_WEIGHT, Health, HealthRules, Report, Standing, Word};
 
 /// An address, and whether its zone is preferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placed {
     /// Where to connect to.
     pub address: SocketAddr,

@@ -29,7 +29,7 @@ impl BackgroundService for Upkeep {
         let fetching = join_all(self.fetchers.iter().map(KeyFetcher::run));
         let others = join_all(std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner)));
         // Together: where there is nothing to fetch, names are resolved all the same, and the reverse.
-        tokio::join!(fetching, self.upstream.keep_resolving(), self.limits.upkeep(), others);
+        tokio::join!(fetching, self.upstream.upkeep(), self.limits.upkeep(), others);
     }
 }
 
