@@ -12,6 +12,16 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// The name or the address, an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port; not 0.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The address, when the host is written as one.
     pub fn literal(&self) -> Option<SocketAddr> {
         let address: IpAddr = self.host.parse().ok()?;

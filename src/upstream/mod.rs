@@ -1,6 +1,7 @@
 //! Where allowed calls go: endpoints, the addresses that they resolve to, and mutual TLS to them.
 
 mod address;
+mod discovery;
 mod endpoint;
 mod resolver;
 
@@ -15,6 +16,7 @@ use pingora::protocols::TcpKeepalive;
 use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::{AddressFault, Networks};
+pub use discovery::{Discovery, EndpointState, Found, Placed};
 pub use endpoint::Endpoint;
 pub use resolver::{Resolve, ResolveFault, Resolved, Resolver};
 
