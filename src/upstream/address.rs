@@ -219,8 +219,8 @@ mod tests {
             private_only: bool,
             allowed in prop::collection::vec((any::<Ipv4Addr>(), 0_u8..=32), 0..3),
         ) {
-            let allow: Vec<_> =
-                allowed.into_iter().map(|(address, length)| IpNet::new(address.into(), length).unwrap().trunc()).collect();
+            let network = |(address, length): (Ipv4Addr, u8)| IpNet::new(address.into(), length).unwrap().trunc();
+            let allow: Vec<_> = allowed.into_iter().map(network).collect();
             let plain = address.to_canonical();
             let listed = |list: &[&str]| networks(list).iter().any(|network| network.contains(&plain));
             let within = |network: &IpNet| networks(&LINK_LOCAL).iter().any(|outer| outer.contains(network));
@@ -228,7 +228,8 @@ mod tests {
             let expected = if listed(&NO_HOST) {
                 Err(AddressFault::NoHost)
             } else if listed(&LINK_LOCAL) {
-                if allow.iter().any(|network| within(network) && has(network)) { Ok(()) } else { Err(AddressFault::LinkLocal) }
+                let opened = allow.iter().any(|network| within(network) && has(network));
+                if opened { Ok(()) } else { Err(AddressFault::LinkLocal) }
             } else if private_only && !listed(&PRIVATE) {
                 Err(AddressFault::Public)
             } else if allow.is_empty() || allow.iter().any(has) {

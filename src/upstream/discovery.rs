@@ -87,7 +87,7 @@ impl<R: Resolve> Discovery<R> {
     /// what is found if that is not what it was.
     pub async fn run(&self, on_change: impl Fn(&Found)) {
         join_all(self.indices().map(|index| self.follow(index, &on_change))).await;
-        std::future::pending().await // every endpoint is written out
+        std::future::pending::<()>().await; // every endpoint is written out
     }
 
     /// Follows one endpoint on its own clock; ends only if it is an address.

@@ -32,14 +32,6 @@ impl Endpoint {
     pub fn is_loopback(&self) -> bool {
         self.literal().is_some_and(|address| address.ip().is_loopback())
     }
-
-    /// Every address of the host.
-    ///
-    /// # Errors
-    /// The resolver's.
-    pub async fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        Ok(tokio::net::lookup_host((self.host.as_ref(), self.port)).await?.collect())
-    }
 }
 
 impl FromStr for Endpoint {

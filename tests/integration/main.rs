@@ -9,6 +9,7 @@ mod configuration;
 mod harness;
 mod identity;
 mod limits;
+mod names;
 mod policy;
 mod proxy_protocol;
 mod refusals;

@@ -172,9 +172,9 @@ mod tests {
         Known::new(endpoint.parse().unwrap(), false, &networks(), now)
     }
 
-    fn answer(addresses: &[&str], seconds: u64) -> Result<Resolved, ResolveFault> {
+    fn answer(addresses: &[&str], seconds: u64) -> Resolved {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Ok(Resolved { addresses, valid_for: Duration::from_secs(seconds) })
+        Resolved { addresses, valid_for: Duration::from_secs(seconds) }
     }
 
     fn usable(known: &Known) -> Vec<String> {
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(known.due(), Some(start));
         assert_eq!(known.faults().as_deref(), Some("api.internal:443: not looked up yet"));
         let later = start + Duration::from_secs(7);
-        assert_eq!(known.learn(answer(&["10.0.0.1", "fd00::1"], 20), &networks(), later), News::None);
+        assert_eq!(known.learn(Ok(answer(&["10.0.0.1", "fd00::1"], 20)), &networks(), later), News::None);
         assert_eq!(usable(&known), ["10.0.0.1:443", "[fd00::1]:443"]);
         assert_eq!((known.due(), known.faults()), (Some(later + Duration::from_secs(20)), None));
         assert_eq!(known.state(later + Duration::from_secs(3)).age, Some(Duration::from_secs(3)));
@@ -198,7 +198,7 @@ mod tests {
     fn failures_keep_the_last_addresses_and_are_tried_again_ever_more_slowly() {
         let now = Instant::now();
         let mut known = known("api.internal:443", now);
-        known.learn(answer(&["10.0.0.1"], 20), &networks(), now);
+        known.learn(Ok(answer(&["10.0.0.1"], 20)), &networks(), now);
         let mut pauses = Vec::new();
         for failure in 0..70 {
             let news = known.learn(Err(ResolveFault::NoAnswer), &networks(), now);
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(usable(&known), ["10.0.0.1:443"]);
         assert_eq!(known.faults().as_deref(), Some("api.internal:443: no answer in time"));
         assert_eq!(known.learn(Err(ResolveFault::NoSuchName), &networks(), now), News::Failed);
-        assert_eq!(known.learn(answer(&["10.0.0.1"], 20), &networks(), now), News::Good);
+        assert_eq!(known.learn(Ok(answer(&["10.0.0.1"], 20)), &networks(), now), News::Good);
         assert_eq!(known.faults(), None);
         known.learn(Err(ResolveFault::NoAnswer), &networks(), now);
         assert_eq!(known.due(), Some(now + Duration::from_secs(1)));
@@ -220,8 +220,8 @@ mod tests {
     fn what_may_not_be_used_is_dropped_at_once_and_told_once() {
         let now = Instant::now();
         let mut known = known("api.internal:443", now);
-        known.learn(answer(&["10.0.0.1", "10.0.0.2"], 20), &networks(), now);
-        let public = || answer(&["8.8.8.8", "169.254.169.254"], 20);
+        known.learn(Ok(answer(&["10.0.0.1", "10.0.0.2"], 20)), &networks(), now);
+        let public = || Ok(answer(&["8.8.8.8", "169.254.169.254"], 20));
         assert_eq!(known.learn(public(), &networks(), now), News::Refused);
         assert_eq!(usable(&known), [""; 0]);
         assert_eq!(
@@ -232,10 +232,10 @@ mod tests {
         assert_eq!(known.learn(Err(ResolveFault::NoAnswer), &networks(), now), News::Failed);
         assert_eq!(known.state(now).refused, 2);
         assert_eq!(known.learn(public(), &networks(), now), News::Refused);
-        assert_eq!(known.learn(answer(&["10.0.0.3", "8.8.8.8"], 20), &networks(), now), News::Refused);
+        assert_eq!(known.learn(Ok(answer(&["10.0.0.3", "8.8.8.8"], 20)), &networks(), now), News::Refused);
         assert_eq!(usable(&known), ["10.0.0.3:443"]);
-        assert_eq!(known.learn(answer(&["10.0.0.3"], 20), &networks(), now), News::Good);
-        assert_eq!(known.learn(answer(&["10.0.0.4"], 20), &networks(), now), News::None);
+        assert_eq!(known.learn(Ok(answer(&["10.0.0.3"], 20)), &networks(), now), News::Good);
+        assert_eq!(known.learn(Ok(answer(&["10.0.0.4"], 20)), &networks(), now), News::None);
     }
 
     #[test]
@@ -243,7 +243,7 @@ mod tests {
         let now = Instant::now();
         let mut written = known("[::ffff:10.0.0.1]:443", now);
         assert_eq!((usable(&written), written.due(), written.faults()), (vec!["10.0.0.1:443".to_owned()], None, None));
-        written.learn(answer(&["10.0.0.2"], 20), &networks(), now);
+        written.learn(Ok(answer(&["10.0.0.2"], 20)), &networks(), now);
         assert_eq!(usable(&written), ["10.0.0.1:443"]);
         let public = known("8.8.8.8:443", now);
         assert_eq!(public.faults().as_deref(), Some("8.8.8.8:443: 8.8.8.8:443 is public"));

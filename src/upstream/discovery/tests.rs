@@ -29,9 +29,9 @@ impl Resolve for Script {
 }
 
 /// An answer that is to be asked for again at once.
-fn answer(addresses: &[&str]) -> Answer {
+fn answer(addresses: &[&str]) -> Resolved {
     let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-    Ok(Resolved { addresses, valid_for: Duration::ZERO })
+    Resolved { addresses, valid_for: Duration::ZERO }
 }
 
 fn discovery(endpoints: &[(&str, bool)], script: Script) -> Discovery<Script> {
@@ -66,8 +66,8 @@ async fn changes<const N: usize>(discovery: &Discovery<Script>) -> [Found; N] {
 #[tokio::test]
 async fn addresses_of_all_endpoints_are_sorted_and_the_preferred_of_two_equal_ones_stays() {
     let script = Script::default()
-        .with("a.internal", [answer(&["10.0.0.3", "10.0.0.1", "::ffff:10.0.0.1"])])
-        .with("b.internal", [answer(&["10.0.0.3", "10.0.0.2"])]);
+        .with("a.internal", [Ok(answer(&["10.0.0.3", "10.0.0.1", "::ffff:10.0.0.1"]))])
+        .with("b.internal", [Ok(answer(&["10.0.0.3", "10.0.0.2"]))]);
     let endpoints =
         [("a.internal:443", false), ("b.internal:443", true), ("10.0.0.9:443", true), ("10.0.0.9:443", false)];
     let discovery = discovery(&endpoints, script);
@@ -84,12 +84,12 @@ async fn changes_are_told_and_nothing_else_is() {
     let script = Script::default().with(
         "api.internal",
         [
-            answer(&["10.0.0.1"]),
-            answer(&["10.0.0.1"]),
-            answer(&["8.8.8.8"]),
-            answer(&["8.8.8.8"]),
-            answer(&["10.0.0.2", "8.8.8.8"]),
-            answer(&["10.0.0.2"]),
+            Ok(answer(&["10.0.0.1"])),
+            Ok(answer(&["10.0.0.1"])),
+            Ok(answer(&["8.8.8.8"])),
+            Ok(answer(&["8.8.8.8"])),
+            Ok(answer(&["10.0.0.2", "8.8.8.8"])),
+            Ok(answer(&["10.0.0.2"])),
         ],
     );
     let discovery = discovery(&[("api.internal:443", false), ("10.0.0.9:443", false)], script);
@@ -110,7 +110,7 @@ async fn changes_are_told_and_nothing_else_is() {
 async fn one_name_that_fails_or_hangs_holds_up_no_other() {
     let script = Script::default()
         .with("gone.internal", [Err(ResolveFault::NoSuchName)])
-        .with("api.internal", [answer(&["10.0.0.1"]), answer(&["10.0.0.2"])]);
+        .with("api.internal", [Ok(answer(&["10.0.0.1"])), Ok(answer(&["10.0.0.2"]))]);
     let endpoints = [("hangs.internal:443", false), ("gone.internal:443", false), ("api.internal:443", true)];
     let discovery = discovery(&endpoints, script);
     let [.., last] = changes::<3>(&discovery).await;
@@ -127,7 +127,7 @@ async fn one_name_that_fails_or_hangs_holds_up_no_other() {
 #[tokio::test]
 async fn a_lookup_that_fails_leaves_the_last_addresses() {
     let script = Script::default()
-        .with("api.internal", [answer(&["10.0.0.1"]), Err(ResolveFault::NoAnswer), answer(&["10.0.0.1"])]);
+        .with("api.internal", [Ok(answer(&["10.0.0.1"])), Err(ResolveFault::NoAnswer), Ok(answer(&["10.0.0.1"]))]);
     let discovery = discovery(&[("api.internal:443", false)], script);
     for faults in [&[][..], &["api.internal:443: no answer in time"], &[]] {
         discovery.resolve_once().await;

@@ -1,5 +1,6 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
+pub mod dns;
 mod proxy;
 mod records;
 pub mod redis;
