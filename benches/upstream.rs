@@ -24,6 +24,12 @@ pub fn benches(criterion: &mut Criterion) {
             bencher.iter(|| pool.choose(black_box(&[]), now).unwrap().report(black_box(Report::Answered(200)), now));
         });
     }
-    let budget = RetryBudget::new(0.1, 3);
-    group.bench_function("budget_of_a_request", |bencher| bencher.iter(|| black_box(&budget).request()));
+    // Without a floor, and never at its cap: a deposit and a withdrawal each time.
+    let budget = RetryBudget::new(1.0, 0);
+    group.bench_function("budget_request_and_retry", |bencher| {
+        bencher.iter(|| {
+            black_box(&budget).request();
+            budget.try_retry(now)
+        });
+    });
 }

@@ -151,9 +151,10 @@ fn a_report_on_an_earlier_standing_is_not_held_against_this_one() {
     let later = now + LONG;
     pool.choose(&[], later).unwrap().report(Report::Answered(200), later);
     for lease in old.iter().filter(|lease| lease.address() == address(0)) {
-        lease.report(Report::Broken, later);
+        lease.report(Report::ConnectFailed, later);
     }
-    assert_eq!(serving(&pool, later).len(), 2, "and an old failure is no ejection");
+    lease_of(&pool, 0, later).report(Report::ConnectFailed, later);
+    assert_eq!(serving(&pool, later).len(), 2, "and old failures are no part of a new run");
 }
 
 #[test]
