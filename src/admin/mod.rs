@@ -1,5 +1,7 @@
 //! What ops ask the running proxy: metrics and health, on an address of their own.
 
+mod upstream;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -88,9 +90,9 @@ impl Admin {
         state.in_flight.set(gauge(self.in_flight.count()));
         state.body_bytes.set(gauge(self.body_memory.held()));
         state.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
-        state.upstream_addresses.set(gauge(self.readiness.upstream.pool().serving_count()));
         self.show_identity();
         self.show_limits();
+        self.show_upstream();
         self.metrics.text()
     }
 }

@@ -2,6 +2,7 @@
 
 mod register;
 mod state;
+mod upstream;
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCo
 
 use self::register::Register;
 pub use self::state::State;
+pub use self::upstream::UpstreamState;
 use super::unknown_names::UnknownNames;
 use crate::claude::{Family, Usage};
 use crate::denial::Denial;
@@ -27,6 +29,8 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// What is set when it is asked for.
     pub state: State,
+    /// The same of the upstream.
+    pub upstream: UpstreamState,
     upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
 }
@@ -95,6 +99,7 @@ impl Metrics {
                 &["kind", "name"],
             )?),
             state: State::new(&register)?,
+            upstream: UpstreamState::new(&register)?,
             registry,
         })
     }

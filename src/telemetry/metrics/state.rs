@@ -12,8 +12,6 @@ pub struct State {
     pub body_bytes: IntGauge,
     /// 1 while the audit log can be written.
     pub audit_writable: IntGauge,
-    /// Addresses of the upstream that can be used.
-    pub upstream_addresses: IntGauge,
     /// Revocations in force.
     pub revocations: IntGauge,
     /// 1 while revocations are missing or wrong, and an older list is in force.
@@ -49,7 +47,6 @@ impl State {
             in_flight: gauge("portcullis_requests_in_flight", "Requests under way")?,
             body_bytes: gauge("portcullis_request_body_held_bytes", "Bytes of request bodies held")?,
             audit_writable: gauge("portcullis_audit_writable", "1 while the audit log can be written")?,
-            upstream_addresses: gauge("portcullis_upstream_addresses", "Upstream addresses that can be used")?,
             revocations: gauge("portcullis_revocations", "Revocations in force")?,
             revocation_faulty: gauge(
                 "portcullis_revocation_faulty",

@@ -1,0 +1,61 @@
+//! What the upstream's addresses, names, keys and certificates are like when the metrics are asked for.
+
+use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Result};
+
+use super::register::Register;
+
+/// Set by whoever shows the metrics, just before.
+pub struct UpstreamState {
+    /// Addresses that serve.
+    pub addresses: IntGauge,
+    /// 1 for an address that serves, 0 for one that is ejected.
+    pub address_up: IntGaugeVec,
+    /// Requests under way to an address.
+    pub address_in_flight: IntGaugeVec,
+    /// Ejections by cause.
+    pub ejections: IntGaugeVec,
+    /// Addresses that an endpoint resolves to and that may not be used.
+    pub refused_addresses: IntGaugeVec,
+    /// Addresses in answers of name servers that were refused.
+    pub refused: IntGauge,
+    /// Lookups that failed.
+    pub lookup_failures: IntGauge,
+    /// Retries that the budget had no room for.
+    pub retries_refused: IntGauge,
+}
+
+impl UpstreamState {
+    pub(super) fn new(register: &Register<'_>) -> Result<Self> {
+        Ok(Self {
+            addresses: register.gauge("portcullis_upstream_addresses", "Upstream addresses that serve")?,
+            address_up: register.gauges(
+                "portcullis_upstream_address_up",
+                "1 for an upstream address that serves, 0 for one that is ejected",
+                &["address"],
+            )?,
+            address_in_flight: register.gauges(
+                "portcullis_upstream_address_requests_in_flight",
+                "Requests under way to an upstream address",
+                &["address"],
+            )?,
+            ejections: register.gauges(
+                "portcullis_upstream_ejections_total",
+                "Ejections of upstream addresses, by cause",
+                &["cause"],
+            )?,
+            refused_addresses: register.gauges(
+                "portcullis_upstream_endpoint_refused_addresses",
+                "Addresses that an endpoint has now and that may not be used",
+                &["endpoint"],
+            )?,
+            refused: register.gauge(
+                "portcullis_upstream_refused_addresses_total",
+                "Addresses that were refused in answers of name servers",
+            )?,
+            lookup_failures: register
+                .gauge("portcullis_upstream_lookup_failures_total", "Lookups of upstream names that failed")?,
+            retries_refused: register
+                .gauge("portcullis_upstream_retries_refused_total", "Retries that there was no budget for")?,
+        })
+    }
+}
