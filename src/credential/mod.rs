@@ -1,11 +1,13 @@
 //! The upstream's key: held as a [`Secret`], put on a request that has a [`Permit`], and nowhere else.
 
+mod process;
 mod secret;
 mod source;
 
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
+pub use process::keep_from_core_dumps;
 pub use secret::Secret;
 pub use source::SecretSource;
 
