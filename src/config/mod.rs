@@ -176,7 +176,7 @@ fn upstream_key(section: &Section<'_>) -> Option<UpstreamKey> {
     let name = section.required_text("name");
     section.required("secret");
     let secret = section.secret("secret");
-    let key = UpstreamKey::new(name?, &secret?);
+    let key = UpstreamKey::new(&name?, &secret?).ok();
     if key.is_none() {
         section.fault("secret", "has bytes that cannot stand in a header", "check what the reference points at");
     }
