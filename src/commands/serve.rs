@@ -22,6 +22,7 @@ use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::credential::Origin;
 use crate::gateway::{Announced, BoundSocket, Bounds, Gateway, ProxyProtocol, SocketService, tls_settings};
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
@@ -95,7 +96,11 @@ impl Proxy {
             audit: audit.clone(),
             revocations: freshness.clone(),
         };
-        let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
+        let key = config.upstream.keys.into_iter().find_map(|key| match key.origin {
+            Origin::Secret(key, _) => Some(key),
+            Origin::Federation(_) => None,
+        });
+        let key = key.ok_or("no upstream key")?;
         let trusted_proxies = config.listen.trusted_proxies;
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),

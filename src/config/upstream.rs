@@ -7,7 +7,7 @@ use rustls_pki_types::ServerName;
 
 use super::pem;
 use super::reader::Section;
-use crate::credential::{Secret, UpstreamKey};
+use crate::credential::{NamedKey, Secret};
 use crate::upstream::{Endpoint, is_private};
 
 /// Where allowed calls go.
@@ -28,8 +28,8 @@ pub struct UpstreamConfig {
     pub connect_timeout: Duration,
     /// Bound on the upstream's silence, before the first byte and between two.
     pub read_timeout: Duration,
-    /// At least one; the first is used.
-    pub keys: Vec<UpstreamKey>,
+    /// At least one, each with another name.
+    pub keys: Vec<NamedKey>,
 }
 
 /// A client certificate chain (DER, leaf first) and its private key (DER).
@@ -49,7 +49,8 @@ impl fmt::Debug for UpstreamConfig {
     }
 }
 
-pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
+/// Reads the table; `grants` are the names that keys may list.
+pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamConfig> {
     section.required("endpoints");
     let endpoints = section.parsed_list::<Endpoint>("endpoints", "hosts with a port such as \"api.internal:443\"");
     if section.has("endpoints") && endpoints.is_empty() {
@@ -71,10 +72,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
     }
     let ca = section.file("ca").and_then(|pem| section.usable("ca", pem::authorities(&pem)));
     let client = client(section);
-    let keys: Option<Vec<_>> = section.tables("key", super::upstream_key).into_iter().collect();
-    if keys.as_ref().is_some_and(Vec::is_empty) {
-        section.fault("key", "is missing", "add [[upstream.key]] with a name and a secret");
-    }
+    let keys = super::key::read(section, grants);
     Some(UpstreamConfig {
         server_name: server_name(section, tls)?,
         endpoints,
