@@ -65,6 +65,7 @@ pub(super) struct Slot {
     faulty: AtomicBool,
 }
 
+/// [`Family::Other`] is the last.
 const FAMILIES: usize = Family::Other as usize + 1;
 
 /// How a key may serve, the best first.

@@ -1,4 +1,5 @@
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
@@ -10,6 +11,32 @@ use crate::claude::Family;
 
 fn is_send<T: Send>(value: T) -> T {
     value
+}
+
+/// What is logged while the guard lives, by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        tracing::subscriber::set_default(subscriber.with_ansi(false).with_writer(move || log.clone()).finish())
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A ring of a plain key, one in a file and one of federation, with a folder for both files.
@@ -32,7 +59,9 @@ fn borne(ring: &KeyRing, name: &str) -> HeaderMap {
 }
 
 #[tokio::test]
-async fn one_future_keeps_all_keys_current() {
+async fn one_future_keeps_all_keys_current_and_logs_no_secret() {
+    let log = Log::default();
+    let _guard = log.capture();
     let folder = tempfile::tempdir().unwrap();
     let ring = ring(folder.path());
     let asked = Mutex::new(Vec::new());
@@ -55,6 +84,8 @@ async fn one_future_keeps_all_keys_current() {
         assert_eq!(borne(&ring, "federated")["authorization"], "Bearer sk-token");
         std::fs::write(folder.path().join("key"), "sk-new").unwrap();
         until(&|| borne(&ring, "filed")["x-api-key"] == "sk-new").await;
+        std::fs::write(folder.path().join("key"), "sk-new and more").unwrap();
+        until(&|| log.text().contains("the file gives no key")).await;
         let claim = KeyClaim { teams: &[], permit: &permit(&["g"]), family: Family::Opus };
         let key = ring.choose(claim, &[], SystemTime::now()).unwrap();
         assert_eq!(key.name(), "plain");
@@ -66,4 +97,9 @@ async fn one_future_keeps_all_keys_current() {
         done = tokio::time::timeout(Duration::from_secs(20), steps) => done.unwrap(),
     }
     assert_eq!(*asked.lock().unwrap(), ["/v1/oauth/token", "/v1/models?limit=1"]);
+    let log = log.text();
+    for told in ["has given a token", "the key has changed", "it is set aside"] {
+        assert_eq!(log.matches(told).count(), 1, "{log}");
+    }
+    assert!(!log.contains("sk-") && !log.contains("a.b.c"), "{log}");
 }
