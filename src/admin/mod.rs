@@ -11,6 +11,7 @@ use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
 use crate::audit::AuditLog;
+use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, Source, StoreStatus};
@@ -25,6 +26,8 @@ pub struct Readiness {
     pub issuers: Arc<Issuers>,
     /// An address of the upstream.
     pub upstream: Arc<Upstream>,
+    /// A key for it.
+    pub keys: Arc<KeyRing>,
     /// The audit log.
     pub audit: AuditLog,
     /// How old revocations of the store may be, where it matters.
@@ -37,6 +40,7 @@ impl Readiness {
         let checks = [
             (self.issuers.are_ready(), "the keys of an issuer"),
             (self.upstream.is_ready(), "an upstream address"),
+            (self.keys.is_ready(), "an upstream key"),
             (self.audit.is_writable(), "a writable audit log"),
             (!self.revocations.as_ref().is_some_and(Freshness::is_lost), "the revocations of the store"),
         ];
@@ -93,6 +97,7 @@ impl Admin {
         self.show_identity();
         self.show_limits();
         self.show_upstream();
+        self.show_keys();
         self.metrics.text()
     }
 }

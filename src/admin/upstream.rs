@@ -1,5 +1,7 @@
 //! The upstream's part of the metrics.
 
+use std::time::{Instant, SystemTime};
+
 use super::{Admin, count, gauge};
 use crate::upstream::Cause;
 
@@ -12,7 +14,7 @@ impl Admin {
         // Addresses come and go.
         state.address_up.reset();
         state.address_in_flight.reset();
-        for address in pool.states(std::time::Instant::now()) {
+        for address in pool.states(Instant::now()) {
             let name = address.address.to_string();
             state.address_up.with_label_values(&[&name]).set(i64::from(address.serving));
             state.address_in_flight.with_label_values(&[&name]).set(gauge(address.in_flight));
@@ -28,4 +30,25 @@ impl Admin {
         state.lookup_failures.set(count(discovery.failures_total()));
         state.retries_refused.set(count(upstream.budget().exhausted_total()));
     }
+
+    pub(super) fn show_keys(&self) {
+        let state = &self.metrics.upstream;
+        state.key_state.reset();
+        for key in self.readiness.keys.states(SystemTime::now()) {
+            let labels = &[key.name];
+            state.key_state.with_label_values(&[key.name, key.usage.label()]).set(1);
+            state.key_requests.with_label_values(labels).set(count(key.requests));
+            state.key_refusals.with_label_values(labels).set(count(key.refusals));
+            state.key_rotations.with_label_values(labels).set(count(key.rotations));
+            state.key_faulty.with_label_values(labels).set(i64::from(key.faulty));
+            if let Some(end) = key.not_after {
+                state.key_expiry.with_label_values(labels).set(seconds(end));
+            }
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -22,6 +22,7 @@ use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::audit::AuditLog;
 use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
 };
@@ -35,6 +36,9 @@ use crate::upstream::Upstream;
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
     init_logs(log, "warn,portcullis=info");
+    if let Err(error) = keep_from_core_dumps() {
+        tracing::warn!(%error, "a core dump of this process would show its keys");
+    }
     let proxy = Proxy::bind(load(path)?)?;
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     proxy.run(|| tracing::info!("ready"))
@@ -79,6 +83,7 @@ impl Proxy {
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
         let metrics = Arc::new(metrics);
         let upstream = Arc::new(Upstream::new(&config.upstream));
+        let keys = Arc::new(KeyRing::new(config.upstream.keys));
         let (issuers, fetchers) =
             Issuers::new(config.issuers, Some(config.state_directory.clone()), CacheBounds::default());
         let issuers = Arc::new(issuers);
@@ -94,10 +99,10 @@ impl Proxy {
         let readiness = Readiness {
             issuers: Arc::clone(&issuers),
             upstream: Arc::clone(&upstream),
+            keys: Arc::clone(&keys),
             audit: audit.clone(),
             revocations: freshness.clone(),
         };
-        let key = config.upstream.keys.into_iter().next().ok_or("no upstream key")?;
         let trusted_proxies = config.listen.trusted_proxies;
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
@@ -109,7 +114,7 @@ impl Proxy {
             policy: config.policy,
             limits: Arc::clone(&limits),
             upstream: Arc::clone(&upstream),
-            key,
+            keys: Arc::clone(&keys),
             audit: audit.clone(),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
@@ -162,7 +167,7 @@ impl Proxy {
         server.add_service(admin_service).add_dependency(&sockets);
         server.add_service(background_service(
             "keys and addresses",
-            Upkeep { fetchers, upstream, limits: Arc::clone(&limits), others: Mutex::new(others) },
+            Upkeep { fetchers, upstream, keys, limits: Arc::clone(&limits), others: Mutex::new(others) },
         ));
         server.add_service(background_service(
             "readiness",

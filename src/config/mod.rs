@@ -7,6 +7,7 @@ mod door;
 mod fault;
 mod health;
 mod identity;
+mod key;
 mod limit;
 mod listen;
 pub mod pem;
@@ -31,7 +32,6 @@ pub use units::{duration, size};
 pub use upstream::{ClientIdentity, UpstreamConfig};
 
 use crate::claude::Prices;
-use crate::credential::UpstreamKey;
 use crate::limit::Rule;
 use crate::policy::Policy;
 use reader::{Document, Section};
@@ -115,7 +115,10 @@ impl Config {
                     "add [store] with the servers' URL",
                 );
             }
-            let upstream = root.required("upstream").and_then(|()| root.table("upstream", upstream::read));
+            let grants: Vec<&str> = policy.iter().flat_map(Policy::grant_names).collect();
+            let upstream = root
+                .required("upstream")
+                .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit_directory = root.required("audit").and_then(|()| {
                 root.table("audit", |audit| {
                     audit.required("directory")?;
@@ -171,18 +174,6 @@ fn writable(section: &Section<'_>, directory: PathBuf) -> Option<PathBuf> {
         return None;
     }
     Some(directory)
-}
-
-/// Builds an [`UpstreamKey`] or reports why not.
-fn upstream_key(section: &Section<'_>) -> Option<UpstreamKey> {
-    let name = section.required_text("name");
-    section.required("secret");
-    let secret = section.secret("secret");
-    let key = UpstreamKey::new(name?, &secret?);
-    if key.is_none() {
-        section.fault("secret", "has bytes that cannot stand in a header", "check what the reference points at");
-    }
-    key
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::health::{self, HealthConfig, RetryConfig};
 use super::pem;
 use super::reader::Section;
-use crate::credential::{Secret, UpstreamKey};
+use crate::credential::{NamedKey, Secret};
 use crate::upstream::{ConnectTimeouts, Endpoint, Networks, OwnHeaders, Patience};
 
 /// Where allowed calls go.
@@ -46,8 +46,8 @@ pub struct UpstreamConfig {
     pub idle_connections: usize,
     /// What every call carries besides.
     pub headers: OwnHeaders,
-    /// At least one; the first is used.
-    pub keys: Vec<UpstreamKey>,
+    /// At least one, each with another name.
+    pub keys: Vec<NamedKey>,
 }
 
 /// A client certificate chain (DER, leaf first) and its private key (DER).
@@ -67,7 +67,8 @@ impl fmt::Debug for UpstreamConfig {
     }
 }
 
-pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
+/// Reads the table; `grants` are the names that keys may list.
+pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamConfig> {
     section.required("endpoints");
     let endpoints = section.parsed_list::<Endpoint>("endpoints", "hosts with a port such as \"api.internal:443\"");
     if section.has("endpoints") && endpoints.is_empty() {
@@ -92,10 +93,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<UpstreamConfig> {
     }
     let ca = section.file("ca").and_then(|pem| section.usable("ca", pem::authorities(&pem)));
     let client = client(section);
-    let keys: Option<Vec<_>> = section.tables("key", super::upstream_key).into_iter().collect();
-    if keys.as_ref().is_some_and(Vec::is_empty) {
-        section.fault("key", "is missing", "add [[upstream.key]] with a name and a secret");
-    }
+    let keys = super::key::read(section, grants);
     Some(UpstreamConfig {
         server_name: server_name(section, tls)?,
         endpoints: placed(section, endpoints),

@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::metering::Metered;
 use super::overdue::Progress;
 use super::retry::Again;
-use crate::claude::{AnswerReader, Match, ModelPage, Peek};
+use crate::claude::{AnswerReader, Family, Match, Model, ModelPage, Peek};
+use crate::credential::{KeyClaim, KeyId, UpstreamKey};
 use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
@@ -77,6 +78,10 @@ pub(super) struct Exchange {
     pub(super) again: Option<Again>,
     /// The use of an address for this attempt.
     pub(super) lease: Option<Lease>,
+    /// The key of this attempt.
+    pub(super) key: Option<Arc<UpstreamKey>>,
+    /// The keys that the upstream has refused for this request.
+    pub(super) refused_keys: SmallVec<[KeyId; 2]>,
     /// The address that was connected to last.
     pub(super) upstream: Option<SocketAddr>,
     pub(super) upstream_request_id: Option<String>,
@@ -125,6 +130,8 @@ impl Exchange {
             tried: SmallVec::new(),
             again: None,
             lease: None,
+            key: None,
+            refused_keys: SmallVec::new(),
             upstream: None,
             upstream_request_id: None,
             connected: None,
@@ -135,6 +142,11 @@ impl Exchange {
             ended: false,
             failure: None,
         }
+    }
+
+    /// What a key is wanted for.
+    pub(super) fn claim<'a>(&'a self, teams: &'a [String], family: Family) -> KeyClaim<'a> {
+        KeyClaim { teams, permit: &self.permit, family }
     }
 
     /// Tells what this attempt has seen of its address.
@@ -167,6 +179,12 @@ impl RequestCtx {
             decided: None,
             _in_flight: in_flight,
         }
+    }
+
+    /// The line of the model that is asked for first.
+    pub(super) fn family(&self) -> Family {
+        let model = self.call.as_ref().and_then(|call| call.models().next());
+        model.map_or(Family::Other, Model::family)
     }
 
     /// The exchange with the upstream, once the call is permitted.

@@ -30,7 +30,7 @@ pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
 pub use retry::MAX_ATTEMPTS;
 
 use crate::audit::AuditLog;
-use crate::credential::UpstreamKey;
+use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{Freshness, Revocations};
@@ -60,7 +60,7 @@ pub struct Gateway {
     /// Where it goes.
     pub upstream: Arc<Upstream>,
     /// As whom.
-    pub key: UpstreamKey,
+    pub keys: Arc<KeyRing>,
     /// What is written down.
     pub audit: AuditLog,
     /// What is counted.

@@ -1,9 +1,10 @@
 //! The corridor: Pingora's phases, each of which calls one room.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::HttpPeer;
 use pingora::protocols::Digest;
@@ -24,6 +25,9 @@ use crate::upstream::{Lease, Report};
 
 /// How long an idle connection of a client is kept. SDKs keep theirs for 5 s and must not be the later to close.
 const KEEPALIVE_SECONDS: u64 = 75;
+
+/// Sends a request again whose key was refused.
+const KEY_REFUSED: ErrorType = ErrorType::new("KeyRefused");
 
 /// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
 const DENIED: ErrorType = ErrorType::new("Denied");
@@ -66,10 +70,16 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
-        let Some(exchange) = ctx.exchange() else { return Err(without_permit()) };
-        match self.upstream.choose(&exchange.tried) {
-            Ok((peer, lease)) => {
+        let family = ctx.family();
+        let (Stage::Permitted(exchange), Some(caller)) = (&mut ctx.stage, &ctx.caller) else {
+            return Err(without_permit());
+        };
+        let claim = exchange.claim(caller.teams(), family);
+        let key = self.keys.choose(claim, &exchange.refused_keys, SystemTime::now());
+        match key.and_then(|key| Ok((key, self.upstream.choose(&exchange.tried)?))) {
+            Ok((key, (peer, lease))) => {
                 exchange.attempts += 1;
+                exchange.key = Some(key);
                 exchange.lease = Some(lease);
                 match exchange.again.take() {
                     None => self.upstream.budget().request(),
@@ -137,7 +147,8 @@ impl ProxyHttp for Gateway {
         let own = self.upstream.headers();
         let parts = request::Parts { client, found, host: &host, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
-        self.key.inject(&exchange.permit, &mut request)?;
+        let Some(key) = &exchange.key else { return Err(without_permit()) };
+        key.inject(&exchange.permit, &mut request)?;
         *upstream_request = request;
         Ok(())
     }
@@ -166,7 +177,11 @@ impl ProxyHttp for Gateway {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        match response::take_head(ctx, upstream_response, session.req_header().uri.query().unwrap_or_default()) {
+        let query = session.req_header().uri.query().unwrap_or_default();
+        if !upstream_response.status.is_informational() && self.judge_key(ctx, upstream_response) {
+            return Err(Error::new(KEY_REFUSED));
+        }
+        match response::take_head(ctx, upstream_response, query) {
             Ok(()) => {
                 if let Some(after) = ctx.exchange().and_then(|exchange| exchange.first_byte) {
                     self.metrics.first_byte(after);
@@ -210,8 +225,12 @@ impl ProxyHttp for Gateway {
             .as_ref()
             .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
         let Some(exchange) = ctx.exchange() else { return error };
-        let again = retry::again(&mut error, exchange, repeatable, client_reused);
-        if again != Some(Again::Stale) && retry::is_of_upstream(&error) {
+        let again = if *error.etype() == KEY_REFUSED {
+            Some(Again::Key)
+        } else {
+            retry::again(&mut error, exchange, repeatable, client_reused)
+        };
+        if !matches!(again, Some(Again::Stale | Again::Key)) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }
         let again = again
@@ -276,6 +295,24 @@ impl ProxyHttp for Gateway {
 }
 
 impl Gateway {
+    /// Tells the ring what an answer says of its key. Whether the request goes again with another key: the upstream has
+    /// refused this one before it looked at anything else.
+    fn judge_key(&self, ctx: &mut RequestCtx, response: &ResponseHeader) -> bool {
+        let family = ctx.family();
+        let (Stage::Permitted(exchange), Some(caller), Some(found)) = (&mut ctx.stage, &ctx.caller, &ctx.found) else {
+            return false;
+        };
+        let Some(key) = exchange.key.clone() else { return false };
+        let (status, now) = (response.status, SystemTime::now());
+        self.keys.answered(&key, status, &response.headers, family, now);
+        let replayable = found.endpoint.body != BodyRule::Streamed;
+        if status != StatusCode::UNAUTHORIZED || !replayable || exchange.attempts >= MAX_ATTEMPTS {
+            return false;
+        }
+        exchange.refused_keys.push(key.id());
+        self.keys.has_other(exchange.claim(caller.teams(), family), &exchange.refused_keys, now)
+    }
+
     async fn answer_whoami(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         match self.whoami(session, ctx).await {
             Ok(body) => {

@@ -93,7 +93,7 @@ impl Gateway {
             Stage::Permitted(exchange) => {
                 record.decision = Decision::Allowed;
                 record.rule = Some(exchange.permit.rule());
-                record.key = Some(self.key.name().to_owned());
+                record.key = exchange.key.as_ref().map(|key| key.name().to_owned());
                 record.upstream = exchange.upstream.map(|address| address.to_string());
                 record.upstream_request_id.clone_from(&exchange.upstream_request_id);
                 record.timings.connected_ms = exchange.connected.map(millis);

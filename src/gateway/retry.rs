@@ -33,9 +33,9 @@ impl Again {
         }
     }
 
-    /// Whether a share of traffic bounds it. What has not reached the upstream is no load on it.
+    /// Whether a share of traffic bounds it. What the upstream has not begun to work on is no load on it.
     pub(super) fn is_bounded(self) -> bool {
-        matches!(self, Self::Broken | Self::Key)
+        self == Self::Broken
     }
 }
 

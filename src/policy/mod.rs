@@ -68,6 +68,11 @@ impl Policy {
         Self { addresses, grants, denials }
     }
 
+    /// The names of the grants, in the order of the configuration.
+    pub fn grant_names(&self) -> impl Iterator<Item = &str> {
+        self.grants.iter().map(|grant| grant.name.as_str())
+    }
+
     /// The address rules, which are asked before any cryptography.
     pub fn addresses(&self) -> &AddressRules {
         &self.addresses

@@ -26,6 +26,7 @@ fn every_shipped_configuration_loads() {
         ("issuer.key", "issuer.key"),
         ("anthropic-key", "anthropic-key"),
         ("hs256.secret", "anthropic-key"),
+        ("identity-token", "anthropic-key"),
         ("redis-ca.pem", "ca.crt"),
         ("redis-password", "anthropic-key"),
     ] {

@@ -9,6 +9,7 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use crate::admin::Readiness;
+use crate::credential::KeyRing;
 use crate::identity::KeyFetcher;
 use crate::limit::Limits;
 use crate::upstream::Upstream;
@@ -17,6 +18,7 @@ use crate::upstream::Upstream;
 pub(super) struct Upkeep {
     pub(super) fetchers: Vec<KeyFetcher>,
     pub(super) upstream: Arc<Upstream>,
+    pub(super) keys: Arc<KeyRing>,
     pub(super) limits: Arc<Limits>,
     /// Whatever the configuration asks for besides. Taken once, by the service's start.
     pub(super) others: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -29,7 +31,8 @@ impl BackgroundService for Upkeep {
         let fetching = join_all(self.fetchers.iter().map(KeyFetcher::run));
         let others = join_all(std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner)));
         // Together: where there is nothing to fetch, names are resolved all the same, and the reverse.
-        tokio::join!(fetching, self.upstream.upkeep(), self.limits.upkeep(), others);
+        let keys = self.keys.upkeep(|request| self.upstream.ask(request));
+        tokio::join!(fetching, self.upstream.upkeep(), keys, self.limits.upkeep(), others);
     }
 }
 

@@ -22,6 +22,18 @@ pub struct UpstreamState {
     pub lookup_failures: IntGauge,
     /// Retries that the budget had no room for.
     pub retries_refused: IntGauge,
+    /// 1 for what a key is.
+    pub key_state: IntGaugeVec,
+    /// Requests that a key was chosen for.
+    pub key_requests: IntGaugeVec,
+    /// Answers 401 and 403 to them.
+    pub key_refusals: IntGaugeVec,
+    /// How often a key's material changed.
+    pub key_rotations: IntGaugeVec,
+    /// 1 while a key's source is missing or wrong, and an older one is in force.
+    pub key_faulty: IntGaugeVec,
+    /// When a key is used no longer, in seconds since 1970.
+    pub key_expiry: GaugeVec,
 }
 
 impl UpstreamState {
@@ -56,6 +68,36 @@ impl UpstreamState {
                 .gauge("portcullis_upstream_lookup_failures_total", "Lookups of upstream names that failed")?,
             retries_refused: register
                 .gauge("portcullis_upstream_retries_refused_total", "Retries that there was no budget for")?,
+            key_state: register.gauges(
+                "portcullis_upstream_key_state",
+                "1 for the state that an upstream key is in",
+                &["key", "state"],
+            )?,
+            key_requests: register.gauges(
+                "portcullis_upstream_key_requests_total",
+                "Attempts that an upstream key was chosen for",
+                &["key"],
+            )?,
+            key_refusals: register.gauges(
+                "portcullis_upstream_key_refusals_total",
+                "Answers 401 and 403 of the upstream to a key",
+                &["key"],
+            )?,
+            key_rotations: register.gauges(
+                "portcullis_upstream_key_rotations_total",
+                "Changes of an upstream key's material",
+                &["key"],
+            )?,
+            key_faulty: register.gauges(
+                "portcullis_upstream_key_faulty",
+                "1 while an upstream key's source is missing or wrong, and an older key is in force",
+                &["key"],
+            )?,
+            key_expiry: register.float_gauges(
+                "portcullis_upstream_key_expiry_timestamp_seconds",
+                "When an upstream key is used no longer",
+                &["key"],
+            )?,
         })
     }
 }
