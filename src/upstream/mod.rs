@@ -1,7 +1,12 @@
 //! Where allowed calls go: endpoints, the addresses that they resolve to, and mutual TLS to them.
 
 mod address;
+mod direct;
 mod endpoint;
+mod pin;
+#[cfg(test)]
+mod testing;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +16,12 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use pingora::prelude::HttpPeer;
 use pingora::protocols::TcpKeepalive;
-use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::is_private;
+pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake};
 pub use endpoint::Endpoint;
+pub use pin::{NoPin, Pin, PinFault, PinGate};
+pub use trust::{Trust, TrustFault, TrustSources, TrustStore};
 
 use crate::config::UpstreamConfig;
 use crate::denial::Denial;
@@ -37,9 +44,8 @@ struct Addresses {
 }
 
 struct PeerTemplate {
-    tls: bool,
-    client: Option<Arc<CertKey>>,
-    ca: Option<Arc<[WrappedX509]>>,
+    /// `None` is plain text.
+    trust: Option<Arc<TrustStore>>,
     connect_timeout: Duration,
     read_timeout: Duration,
 }
@@ -58,23 +64,15 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive {
 impl Upstream {
     /// An upstream of this configuration; it has no address before [`Upstream::resolve`], but those that are written out.
     pub fn new(config: &UpstreamConfig) -> Self {
-        let client = config
-            .client
-            .as_ref()
-            .map(|client| Arc::new(CertKey::new(client.chain.clone(), client.key.expose().to_vec())));
-        let roots: Vec<_> =
-            config.ca.iter().map(|certificate| WrappedX509::new(certificate.clone(), parse_x509)).collect();
         let literal = config.endpoints.iter().filter_map(Endpoint::literal).collect();
         let upstream = Self {
             endpoints: config.endpoints.clone(),
             private_only: config.private_only,
             addresses: ArcSwap::from_pointee(Addresses { usable: Vec::new(), fault: "not resolved yet".to_owned() }),
             turn: AtomicUsize::new(0),
-            server_name: config.server_name.clone(),
+            server_name: config.trust.server_name.clone(),
             template: PeerTemplate {
-                tls: config.tls,
-                client,
-                ca: (!roots.is_empty()).then(|| roots.into()),
+                trust: config.trust.tls.clone(),
                 connect_timeout: config.connect_timeout,
                 read_timeout: config.read_timeout,
             },
@@ -156,9 +154,12 @@ impl Upstream {
 
 impl PeerTemplate {
     fn peer(&self, address: SocketAddr, server_name: &str) -> HttpPeer {
-        let mut peer = HttpPeer::new(address, self.tls, server_name.to_owned());
-        peer.client_cert_key.clone_from(&self.client);
-        peer.options.ca.clone_from(&self.ca);
+        let mut peer = HttpPeer::new(address, self.trust.is_some(), server_name.to_owned());
+        if let Some(trust) = self.trust.as_ref().map(|store| store.current()) {
+            peer.client_cert_key = trust.client();
+            peer.options.ca = trust.ca();
+            peer.group_key = trust.generation();
+        }
         peer.options.connection_timeout = Some(self.connect_timeout);
         peer.options.total_connection_timeout = Some(self.connect_timeout);
         peer.options.read_timeout = Some(self.read_timeout);
@@ -172,14 +173,12 @@ impl PeerTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TrustConfig;
 
     fn upstream(private_only: bool) -> Upstream {
         Upstream::new(&UpstreamConfig {
             endpoints: vec!["api.internal:443".parse().unwrap()],
-            server_name: "api.anthropic.com".to_owned(),
-            ca: Vec::new(),
-            client: None,
-            tls: true,
+            trust: TrustConfig { server_name: "api.anthropic.com".to_owned(), tls: None },
             private_only,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(600),
