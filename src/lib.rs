@@ -17,6 +17,7 @@
 //! - [`audit`]: what is written down
 //! - [`telemetry`] and [`admin`]: what ops see
 //! - [`follow`]: files that may change while the proxy runs
+//! - [`expiry`]: when certificates end, and who is told
 //! - [`denial`]: every reason to refuse
 //!
 //! [`commands`] composes them into the binary.
@@ -28,6 +29,7 @@ pub mod commands;
 pub mod config;
 pub mod credential;
 pub mod denial;
+pub mod expiry;
 pub mod follow;
 pub mod gateway;
 pub mod identity;

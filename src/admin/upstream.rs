@@ -29,6 +29,12 @@ impl Admin {
         state.refused.set(count(discovery.refused_total()));
         state.lookup_failures.set(count(discovery.failures_total()));
         state.retries_refused.set(count(upstream.budget().exhausted_total()));
+        let Some(trust) = upstream.trust() else { return };
+        for end in trust.expiries() {
+            state.certificate_expiry.with_label_values(&[end.certificate]).set(seconds(end.not_after));
+        }
+        state.certificate_reloads.set(count(trust.reloads_total()));
+        state.certificates_faulty.set(i64::from(trust.is_faulty()));
     }
 
     pub(super) fn show_keys(&self) {

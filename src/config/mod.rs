@@ -15,6 +15,7 @@ mod policy;
 mod reader;
 mod revocation;
 mod store;
+mod trust;
 mod units;
 mod upstream;
 
@@ -28,8 +29,9 @@ pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
+pub use trust::TrustConfig;
 pub use units::{duration, size};
-pub use upstream::{ClientIdentity, UpstreamConfig};
+pub use upstream::UpstreamConfig;
 
 use crate::claude::Prices;
 use crate::limit::Rule;

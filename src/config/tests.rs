@@ -63,7 +63,8 @@ fn defaults_are_the_documented_ones() {
     let config = parse(GOOD).unwrap_or_else(|faults| panic!("{faults:?}"));
     assert_eq!(config.admin.to_string(), "127.0.0.1:9464");
     assert_eq!((config.listen.max_body, config.listen.max_upload), (32 << 20, 500 << 20));
-    assert!(config.upstream.tls && config.upstream.networks == Networks::new(true, Vec::new()));
+    assert!(config.upstream.trust.tls.is_some());
+    assert_eq!(config.upstream.networks, Networks::new(true, Vec::new()));
     assert_eq!(config.issuers[0].rules.leeway, std::time::Duration::from_secs(30));
     assert_eq!(config.issuers[0].rules.subject_claim, "sub".parse().unwrap());
     assert_eq!(config.issuers[0].rules.required_binding, None);

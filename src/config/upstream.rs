@@ -5,13 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls_pki_types::ServerName;
 use toml::de::DeValue;
 
 use super::health::{self, HealthConfig, RetryConfig};
-use super::pem;
 use super::reader::Section;
-use crate::credential::{NamedKey, Secret};
+use super::trust::{self, TrustConfig};
+use crate::credential::NamedKey;
 use crate::upstream::{ConnectTimeouts, Endpoint, Networks, OwnHeaders, Patience};
 
 /// Where allowed calls go.
@@ -24,14 +23,8 @@ pub struct UpstreamConfig {
     pub health: HealthConfig,
     /// How much is sent again.
     pub retry: RetryConfig,
-    /// SNI, and the name that the upstream's certificate must bear.
-    pub server_name: String,
-    /// Certificates (DER) that the upstream's chain must end in; empty means the system's roots.
-    pub ca: Vec<Vec<u8>>,
-    /// Who we are to the upstream.
-    pub client: Option<ClientIdentity>,
-    /// Plain text when false: to loopback only.
-    pub tls: bool,
+    /// What connections are made with: TLS, or plain text to loopback only.
+    pub trust: TrustConfig,
     /// Which addresses an endpoint may have or resolve to.
     pub networks: Networks,
     /// HTTP/2 where the upstream agrees.
@@ -50,19 +43,11 @@ pub struct UpstreamConfig {
     pub keys: Vec<NamedKey>,
 }
 
-/// A client certificate chain (DER, leaf first) and its private key (DER).
-pub struct ClientIdentity {
-    /// The chain, leaf first.
-    pub chain: Vec<Vec<u8>>,
-    /// The key in PKCS#1, PKCS#8 or SEC1.
-    pub key: Secret,
-}
-
 impl fmt::Debug for UpstreamConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UpstreamConfig")
             .field("endpoints", &self.endpoints)
-            .field("server_name", &self.server_name)
+            .field("server_name", &self.trust.server_name)
             .finish_non_exhaustive()
     }
 }
@@ -74,8 +59,8 @@ pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamCon
     if section.has("endpoints") && endpoints.is_empty() {
         section.fault("endpoints", "names nothing that can be reached", "list at least one host with its port");
     }
-    let tls = section.flag("tls").unwrap_or(true);
-    if !tls && !endpoints.iter().all(Endpoint::is_loopback) {
+    let trust = trust::read(section);
+    if trust.as_ref().is_some_and(|trust| trust.tls.is_none()) && !endpoints.iter().all(Endpoint::is_loopback) {
         section.fault("tls", "is off for an endpoint beyond this host", "plain text is for loopback addresses only");
     }
     let networks = Networks::new(
@@ -91,18 +76,13 @@ pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamCon
             );
         }
     }
-    let ca = section.file("ca").and_then(|pem| section.usable("ca", pem::authorities(&pem)));
-    let client = client(section);
     let keys = super::key::read(section, grants);
     Some(UpstreamConfig {
-        server_name: server_name(section, tls)?,
+        trust: trust?,
         endpoints: placed(section, endpoints),
         name_servers: section.parsed_list("name_servers", "addresses with a port such as \"10.0.0.2:53\""),
         health: health::read(section),
         retry: health::read_retry(section),
-        ca: ca.unwrap_or_default().iter().map(|certificate| certificate.to_vec()).collect(),
-        client,
-        tls,
         networks,
         http2: section.flag("http2").unwrap_or(false),
         connect: ConnectTimeouts {
@@ -152,32 +132,4 @@ fn idle_timeout(section: &Section<'_>) -> Duration {
         );
     }
     timeout
-}
-
-fn server_name(section: &Section<'_>, tls: bool) -> Option<String> {
-    if !tls {
-        return Some(section.text("server_name").unwrap_or_default());
-    }
-    let name = section.required_text("server_name")?;
-    let valid = ServerName::try_from(name.as_str()).map(|_| ()).map_err(|_| "is not a host name".to_owned());
-    section.usable("server_name", valid)?;
-    Some(name)
-}
-
-fn client(section: &Section<'_>) -> Option<ClientIdentity> {
-    let (has_certificate, has_key) = (section.has("client_certificate"), section.has("client_key"));
-    if has_certificate != has_key {
-        section.fault("", "has only one of client_certificate and client_key", "mutual TLS needs both");
-    }
-    let chain = section
-        .file("client_certificate")
-        .and_then(|pem| section.usable("client_certificate", pem::certificates(&pem)))?;
-    let key = section.secret("client_key")?;
-    let key = section.usable("client_key", pem::private_key(key.expose()))?;
-    let certified = pem::certified_key(chain.clone(), key.clone_key());
-    section.usable("client_certificate", certified)?;
-    Some(ClientIdentity {
-        chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
-        key: Secret::new(key.secret_der().to_vec()),
-    })
 }

@@ -13,7 +13,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::admission::Stop;
-use super::context::{RequestCtx, Stage};
+use super::context::{Exchange, RequestCtx, Stage};
 use super::overdue::overdue;
 use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
@@ -26,8 +26,9 @@ use crate::upstream::{Lease, Report};
 /// How long an idle connection of a client is kept. SDKs keep theirs for 5 s and must not be the later to close.
 const KEEPALIVE_SECONDS: u64 = 75;
 
-/// Sends a request again whose key was refused.
+/// Send a request again: its key was refused, or the upstream is not the one that is pinned.
 const KEY_REFUSED: ErrorType = ErrorType::new("KeyRefused");
+const NOT_ADMITTED: ErrorType = ErrorType::new("NotAdmitted");
 
 /// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
 const DENIED: ErrorType = ErrorType::new("Denied");
@@ -102,8 +103,7 @@ impl ProxyHttp for Gateway {
         error.set_retry(false);
         if let Some(exchange) = ctx.exchange() {
             exchange.report(Report::ConnectFailed);
-            // Each address once; a lone one twice, for it may just have been restarted.
-            if exchange.attempts < MAX_ATTEMPTS.min(self.upstream.pool().len().max(2)) {
+            if self.may_connect_again(exchange) {
                 exchange.begin_again(Again::Connect);
                 error.set_retry(true);
             }
@@ -117,10 +117,17 @@ impl ProxyHttp for Gateway {
         reused: bool,
         _: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
-        _digest: Option<&Digest>,
+        digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let after = ctx.arrived.elapsed();
+        if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
+            let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
+            let shown = shown.map(|digest| digest.cert_digest.as_slice()).unwrap_or_default();
+            if let Err(denial) = self.upstream.admits(address, shown).await {
+                return Err(self.not_admitted(ctx, denial));
+            }
+        }
         if let Some(exchange) = ctx.exchange() {
             if !reused {
                 exchange.report(Report::Connected);
@@ -225,12 +232,11 @@ impl ProxyHttp for Gateway {
             .as_ref()
             .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
         let Some(exchange) = ctx.exchange() else { return error };
-        let again = if *error.etype() == KEY_REFUSED {
-            Some(Again::Key)
-        } else {
-            retry::again(&mut error, exchange, repeatable, client_reused)
+        let again = match again_by_us(error.etype()) {
+            None => retry::again(&mut error, exchange, repeatable, client_reused),
+            ours => ours,
         };
-        if !matches!(again, Some(Again::Stale | Again::Key)) && retry::is_of_upstream(&error) {
+        if again != Some(Again::Stale) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }
         let again = again
@@ -313,6 +319,25 @@ impl Gateway {
         self.keys.has_other(exchange.claim(caller.teams(), family), &exchange.refused_keys, now)
     }
 
+    /// Ends an attempt whose upstream has shown a certificate that is not pinned. Nothing was sent.
+    fn not_admitted(&self, ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
+        tracing::error!(request_id = ctx.id, detail = %denial, "the upstream is not the one that is pinned");
+        let mut error = stop(ctx, denial);
+        if let Some(exchange) = ctx.exchange() {
+            exchange.report(Report::ConnectFailed);
+            if self.may_connect_again(exchange) {
+                exchange.failure = None;
+                error = Error::new(NOT_ADMITTED);
+            }
+        }
+        error
+    }
+
+    /// Each address once; a lone one twice, for it may just have been restarted.
+    fn may_connect_again(&self, exchange: &Exchange) -> bool {
+        exchange.attempts < MAX_ATTEMPTS.min(self.upstream.pool().len().max(2))
+    }
+
     async fn answer_whoami(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         match self.whoami(session, ctx).await {
             Ok(body) => {
@@ -331,6 +356,15 @@ impl Gateway {
         }
         let by = ctx.caller.as_ref().and_then(|caller| revoked_by(&self.revocations, caller));
         Some(Denial::TokenRevoked { by: by.unwrap_or("a list that has changed since") })
+    }
+}
+
+/// Why a request is sent again that was stopped for it.
+fn again_by_us(kind: &ErrorType) -> Option<Again> {
+    match kind {
+        kind if *kind == KEY_REFUSED => Some(Again::Key),
+        kind if *kind == NOT_ADMITTED => Some(Again::Connect),
+        _ => None,
     }
 }
 

@@ -3,54 +3,66 @@
 mod address;
 mod budget;
 mod check;
+mod direct;
 mod discovery;
 mod endpoint;
 mod headers;
 mod health;
 mod peer;
+mod pin;
 mod pool;
 mod resolver;
+#[cfg(test)]
+mod testing;
+mod trust;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::future::join3;
+use http::{Method, Request, Response};
 use pingora::prelude::HttpPeer;
-use pingora::utils::tls::{CertKey, WrappedX509, parse_x509};
 
 pub use address::{AddressFault, Networks};
 pub use budget::RetryBudget;
 pub use check::keep_checking;
+pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake};
 pub use discovery::{Discovery, EndpointState, Found};
 pub use endpoint::Endpoint;
 pub use headers::OwnHeaders;
 pub use health::{Cause, HealthRules, Report};
-pub use peer::{ConnectTimeouts, Patience, PeerIdentity, PeerTemplate};
+pub use peer::{Patience, PeerTemplate};
+pub use pin::{NoPin, Pin, PinFault, PinGate};
 pub use pool::{AddressState, Lease, Placed, Pool};
 pub use resolver::{Resolve, ResolveFault, Resolved, Resolver};
+pub use trust::{Trust, TrustFault, TrustSources, TrustStore};
 
-use crate::config::UpstreamConfig;
+use crate::config::{Check, HealthConfig, UpstreamConfig};
 use crate::denial::Denial;
 
 /// The upstream: its addresses, kept current and healthy beside the requests, and how to connect to them.
 pub struct Upstream {
     discovery: Discovery,
     pool: Pool,
+    health: HealthConfig,
     budget: RetryBudget,
+    trust: Option<Arc<TrustStore>>,
     template: PeerTemplate,
-    identity: PeerIdentity,
+    direct: Arc<Direct>,
+    pins: PinGate,
     headers: OwnHeaders,
 }
+
+/// Bound on a request of our own, a token exchange being the longest.
+const OWN_REQUEST: Duration = Duration::from_secs(30);
+/// Addresses that a request of our own is tried at.
+const OWN_ATTEMPTS: usize = 3;
 
 impl Upstream {
     /// An upstream of this configuration; it has no address before [`Upstream::upkeep`], but those that are written out.
     pub fn new(config: &UpstreamConfig) -> Self {
-        let client = config
-            .client
-            .as_ref()
-            .map(|client| Arc::new(CertKey::new(client.chain.clone(), client.key.expose().to_vec())));
-        let roots: Vec<_> =
-            config.ca.iter().map(|certificate| WrappedX509::new(certificate.clone(), parse_x509)).collect();
         let resolver = match config.name_servers.as_slice() {
             [] => Resolver::system(),
             servers => Resolver::of(servers.to_vec()),
@@ -58,26 +70,86 @@ impl Upstream {
         let discovery = Discovery::new(config.endpoints.clone(), config.networks.clone(), resolver);
         let pool = Pool::new(config.health.rules, config.health.check.is_some());
         pool.replace(&discovery.current().usable);
+        let trust = config.trust.tls.clone();
+        let direct = Arc::new(Direct::new(trust.clone(), &config.trust.server_name, config.connect));
         Self {
             discovery,
             pool,
+            health: config.health.clone(),
             budget: RetryBudget::new(config.retry.share, config.retry.per_second),
             template: PeerTemplate {
-                tls: config.tls,
-                server_name: config.server_name.clone(),
+                tls: trust.is_some(),
+                server_name: config.trust.server_name.clone(),
                 http2: config.http2,
                 connect: config.connect,
                 patience: config.patience,
                 idle_timeout: config.idle_timeout,
             },
-            identity: PeerIdentity { client, roots: (!roots.is_empty()).then(|| roots.into()), generation: 0 },
+            trust,
+            pins: PinGate::new(Arc::clone(&direct)),
+            direct,
             headers: config.headers.clone(),
         }
     }
 
-    /// Keeps addresses and their health current, for as long as the future is polled.
+    /// Keeps addresses, their health and certificates current, for as long as the future is polled.
     pub async fn upkeep(&self) {
-        self.discovery.run(|found| self.pool.replace(&found.usable)).await;
+        let found = self.discovery.run(|found| self.pool.replace(&found.usable));
+        let trust = async {
+            if let Some(trust) = &self.trust {
+                Arc::clone(trust).follow().await;
+            }
+        };
+        join3(found, trust, self.keep_checking()).await;
+    }
+
+    async fn keep_checking(&self) {
+        let Some(check) = &self.health.check else { return };
+        keep_checking(&self.pool, self.health.interval, |address| async move {
+            let checked = tokio::time::timeout(self.health.timeout, self.check(check, address));
+            checked.await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+        })
+        .await;
+    }
+
+    async fn check(&self, check: &Check, address: SocketAddr) -> Result<(), String> {
+        match check {
+            Check::Connection => self.direct.handshake(address).await.map(drop).map_err(|fault| fault.to_string()),
+            Check::Request(path) => {
+                let request = Request::builder().method(Method::GET).uri(path).body(Bytes::new());
+                let request = request.map_err(|error| error.to_string())?;
+                let answer = self.direct.send(address, request, self.health.timeout).await;
+                match answer.map_err(|fault| fault.to_string())?.status() {
+                    status if status.is_server_error() => Err(format!("status {}", status.as_u16())),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Sends a request of our own by the way of all calls, at another address where one cannot be connected to.
+    ///
+    /// # Errors
+    /// Says what went wrong, without anything of request or answer.
+    pub async fn ask(&self, request: Request<Bytes>) -> Result<Response<Bytes>, String> {
+        let mut tried = Vec::new();
+        loop {
+            let lease = self.pool.choose(&tried, Instant::now()).ok_or_else(|| self.no_address().to_string())?;
+            let answer = self.direct.send(lease.address(), request.clone(), OWN_REQUEST).await;
+            let fault = match answer {
+                Ok(response) => {
+                    lease.report(Report::Answered(response.status().as_u16()), Instant::now());
+                    return Ok(response);
+                }
+                Err(fault) => fault,
+            };
+            tried.push(lease.address());
+            let unconnected = fault.is_of_connecting();
+            lease.report(if unconnected { Report::ConnectFailed } else { Report::Broken }, Instant::now());
+            if !unconnected || tried.len() >= OWN_ATTEMPTS.min(self.pool.len()) {
+                return Err(fault.to_string());
+            }
+        }
     }
 
     /// Whether there is an address to connect to.
@@ -100,16 +172,37 @@ impl Upstream {
         &self.budget
     }
 
+    /// What TLS is set up with; `None` is plain text.
+    pub fn trust(&self) -> Option<&TrustStore> {
+        self.trust.as_deref()
+    }
+
+    /// Requests of our own.
+    pub fn direct(&self) -> &Direct {
+        &self.direct
+    }
+
     /// The peer for an attempt of a request that has tried these addresses, and the use of its address.
     ///
     /// # Errors
     /// [`Denial::UpstreamAddress`] when no endpoint has an address that may be used.
     pub fn choose(&self, tried: &[SocketAddr]) -> Result<(HttpPeer, Lease), Denial> {
-        let lease = self
-            .pool
-            .choose(tried, Instant::now())
-            .ok_or_else(|| Denial::UpstreamAddress(self.discovery.current().faults.join(", ")))?;
-        Ok((self.template.peer(lease.address(), &self.identity), lease))
+        let lease = self.pool.choose(tried, Instant::now()).ok_or_else(|| self.no_address())?;
+        let trust = self.trust.as_ref().map(|trust| trust.current());
+        Ok((self.template.peer(lease.address(), trust.as_deref()), lease))
+    }
+
+    fn no_address(&self) -> Denial {
+        Denial::UpstreamAddress(self.discovery.current().faults.join(", "))
+    }
+
+    /// Whether the certificate with this digest, which a connection to `address` has shown, is pinned. Without pins every
+    /// certificate is that has passed.
+    ///
+    /// # Errors
+    /// [`Denial::UpstreamUnreachable`]: nothing has been sent.
+    pub async fn admits(&self, address: SocketAddr, digest: &[u8]) -> Result<(), Denial> {
+        self.pins.admits(address, digest).await.map_err(|fault| Denial::UpstreamUnreachable(fault.to_string()))
     }
 
     /// How long an answer may take.

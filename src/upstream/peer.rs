@@ -11,18 +11,10 @@ use pingora::prelude::HttpPeer;
 use pingora::protocols::l4::socket::SocketAddr as PingoraAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{ALPN, TcpKeepalive};
-use pingora::utils::tls::{CertKey, WrappedX509};
 use pingora::{Error, ErrorType, Result};
 use tokio::net::TcpStream;
 
-/// How long each step on the way to a connection may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ConnectTimeouts {
-    /// TCP.
-    pub tcp: Duration,
-    /// The TLS handshake after it.
-    pub tls: Duration,
-}
+use super::{ConnectTimeouts, Trust};
 
 /// How long an answer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,25 +53,16 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 /// Pingora's own bound on reads is only the backstop of the watch over an exchange.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Who we are, and whom we believe.
-#[derive(Debug, Default, Clone)]
-pub struct PeerIdentity {
-    /// Our certificate.
-    pub client: Option<Arc<CertKey>>,
-    /// The roots; `None` for the system's.
-    pub roots: Option<Arc<[WrappedX509]>>,
-    /// Connections of another generation are not used again.
-    pub generation: u64,
-}
-
 impl PeerTemplate {
-    /// The peer at `address`.
-    pub fn peer(&self, address: SocketAddr, identity: &PeerIdentity) -> HttpPeer {
+    /// The peer at `address`, with what TLS is set up with where it is.
+    pub fn peer(&self, address: SocketAddr, trust: Option<&Trust>) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.tls, self.server_name.clone());
-        peer.client_cert_key.clone_from(&identity.client);
-        peer.group_key = identity.generation;
+        if let Some(trust) = trust {
+            peer.client_cert_key = trust.client();
+            peer.options.ca = trust.ca();
+            peer.group_key = trust.generation();
+        }
         let options = &mut peer.options;
-        options.ca.clone_from(&identity.roots);
         options.custom_l4 = Some(Arc::new(TcpConnector { timeout: self.connect.tcp }));
         options.connection_timeout = Some(self.connect.tls); // what is left for it is the handshake
         options.total_connection_timeout = Some(self.connect.tcp + self.connect.tls);

@@ -34,6 +34,12 @@ pub struct UpstreamState {
     pub key_faulty: IntGaugeVec,
     /// When a key is used no longer, in seconds since 1970.
     pub key_expiry: GaugeVec,
+    /// When a certificate ends, in seconds since 1970.
+    pub certificate_expiry: GaugeVec,
+    /// Changes of certificates that were taken over.
+    pub certificate_reloads: IntGauge,
+    /// 1 while the files of certificates are wrong, and older ones are in force.
+    pub certificates_faulty: IntGauge,
 }
 
 impl UpstreamState {
@@ -97,6 +103,19 @@ impl UpstreamState {
                 "portcullis_upstream_key_expiry_timestamp_seconds",
                 "When an upstream key is used no longer",
                 &["key"],
+            )?,
+            certificate_expiry: register.float_gauges(
+                "portcullis_certificate_expiry_timestamp_seconds",
+                "When a certificate ends",
+                &["certificate"],
+            )?,
+            certificate_reloads: register.gauge(
+                "portcullis_upstream_certificate_reloads_total",
+                "Changes of the upstream's CA and of our client certificate that were taken over",
+            )?,
+            certificates_faulty: register.gauge(
+                "portcullis_upstream_certificates_faulty",
+                "1 while the files of certificates are wrong, and older ones are in force",
             )?,
         })
     }

@@ -1,0 +1,204 @@
+//! The set in force, and the files that it follows.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use rustls_pki_types::ServerName;
+use zeroize::Zeroizing;
+
+use super::{ClientIdentity, Roots, Trust, TrustFault};
+use crate::credential::SecretSource;
+use crate::expiry::{Expiry, Reminder, When};
+use crate::follow::{self, FollowedFile, Look, Trouble};
+use crate::upstream::pin::Pin;
+
+/// Longest file that is read; a bundle of all public roots has a quarter of it.
+const MAX_FILE: u64 = 1 << 20;
+
+/// Where a set comes from.
+pub struct TrustSources {
+    /// Certificates (PEM) that the upstream's chain must end in; `None` are the system's roots.
+    pub ca: Option<PathBuf>,
+    /// A certificate chain (PEM, leaf first), and its key (PEM).
+    pub client: Option<(PathBuf, SecretSource)>,
+    /// Public keys of which the upstream must have one; empty is any.
+    pub pins: Arc<[Pin]>,
+}
+
+/// The set in force. It follows its files: when one changes, all are read together, and taken over only if the whole fits.
+/// What does not fit keeps the set in force, and is tried again at each look: a certificate may be written before its key.
+///
+/// New connections are made from the new set at once; those of the old one are not used for new requests.
+pub struct TrustStore {
+    server_name: ServerName<'static>,
+    sources: TrustSources,
+    current: ArcSwap<Trust>,
+    follower: Mutex<Follower>,
+    reloads: AtomicU64,
+    faulty: AtomicBool,
+}
+
+struct Follower {
+    files: Vec<FollowedFile>,
+    trouble: Trouble<Vec<TrustFault>>,
+    reminder: Reminder,
+}
+
+/// What one reading has found.
+struct Parts {
+    roots: Roots,
+    client: Option<ClientIdentity>,
+}
+
+impl TrustStore {
+    /// Reads the first set. The upstream's certificate must bear `server_name`. Blocks.
+    ///
+    /// # Errors
+    /// Every fault that there is.
+    pub fn open(
+        server_name: ServerName<'static>,
+        sources: TrustSources,
+        now: SystemTime,
+    ) -> Result<Self, Vec<TrustFault>> {
+        let mut files = Vec::new();
+        let Parts { roots, client } = sources.read(&mut files, now)?;
+        let trust = Trust::new(roots, client, &sources.pins, 0).map_err(|fault| vec![fault])?;
+        let follower = Follower { files, trouble: Trouble::none(), reminder: Reminder::default() };
+        Ok(Self {
+            server_name,
+            sources,
+            current: ArcSwap::from_pointee(trust),
+            follower: Mutex::new(follower),
+            reloads: AtomicU64::new(0),
+            faulty: AtomicBool::new(false),
+        })
+    }
+
+    /// SNI, and the name that the upstream's certificate must bear.
+    pub fn server_name(&self) -> &ServerName<'static> {
+        &self.server_name
+    }
+
+    /// The set in force.
+    pub fn current(&self) -> Arc<Trust> {
+        self.current.load_full()
+    }
+
+    /// When what is in force ends.
+    pub fn expiries(&self) -> Vec<Expiry> {
+        self.current.load().expiries()
+    }
+
+    /// How many sets were taken over since the start.
+    pub fn reloads_total(&self) -> u64 {
+        self.reloads.load(Ordering::Relaxed)
+    }
+
+    /// Whether the files do not fit at the last look, so that an older set is in force.
+    pub fn is_faulty(&self) -> bool {
+        self.faulty.load(Ordering::Relaxed)
+    }
+
+    /// Follows the files, and warns of the end of what is in force, for as long as the future is polled.
+    pub async fn follow(self: Arc<Self>) {
+        tell_left_out(&self.current());
+        let mut beat = tokio::time::interval(follow::INTERVAL);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beat.tick().await;
+            let store = Arc::clone(&self);
+            let looked = tokio::task::spawn_blocking(move || store.look(SystemTime::now())).await;
+            // At a stop a look is only called off.
+            if let Err(error) = looked {
+                if error.is_panic() {
+                    tracing::error!(%error, "the upstream's certificates are followed no longer");
+                }
+                return;
+            }
+        }
+    }
+
+    /// Looks at the files once. Blocks.
+    pub(super) fn look(&self, now: SystemTime) {
+        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = follower.trouble.is_there();
+        for file in &mut follower.files {
+            changed |= !matches!(file.look(), Ok(Look::AsBefore));
+        }
+        if changed {
+            match self.renew(&mut follower.files, now) {
+                Ok(()) if follower.trouble.over() => tracing::info!("the upstream's certificates fit again"),
+                Ok(()) => {}
+                Err(faults) => {
+                    if let Some(faults) = follower.trouble.found(faults) {
+                        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                        let faults = faults.join(", ");
+                        tracing::error!(
+                            faults,
+                            "the upstream's certificates do not fit; the last good ones stay in force"
+                        );
+                    }
+                }
+            }
+            self.faulty.store(follower.trouble.is_there(), Ordering::Relaxed);
+        }
+        follower.reminder.tell(&self.expiries(), now);
+    }
+
+    /// Reads all files, and takes over what they hold if it fits and is another set.
+    fn renew(&self, files: &mut Vec<FollowedFile>, now: SystemTime) -> Result<(), Vec<TrustFault>> {
+        let mut read = Vec::with_capacity(files.len());
+        let Parts { roots, client } = self.sources.read(&mut read, now)?;
+        *files = read;
+        let current = self.current();
+        if current.consists_of(&roots, client.as_ref()) {
+            return Ok(());
+        }
+        let generation = current.generation() + 1;
+        let trust = Trust::new(roots, client, &self.sources.pins, generation).map_err(|fault| vec![fault])?;
+        let ends = trust.expiries().iter().map(|expiry| expiry.not_after).min().map(|end| When(end).to_string());
+        tell_left_out(&trust);
+        self.current.store(Arc::new(trust));
+        self.reloads.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(generation, ends, "took over the upstream's new certificates");
+        Ok(())
+    }
+}
+
+impl TrustSources {
+    /// Reads everything together; the files that can be followed are put into `files`.
+    fn read(&self, files: &mut Vec<FollowedFile>, now: SystemTime) -> Result<Parts, Vec<TrustFault>> {
+        let roots = match &self.ca {
+            Some(path) => open(path, files).map_err(TrustFault::Ca).and_then(|pem| Roots::from_pem(&pem, now)),
+            None => Roots::system(),
+        };
+        let client = self.client.as_ref().map(|(certificate, key)| {
+            let certificate = open(certificate, files).map_err(TrustFault::ClientCertificate)?;
+            let key = match key {
+                SecretSource::File(path) => open(path, files),
+                SecretSource::Environment(_) => key.read().map(|secret| Zeroizing::new(secret.expose().to_vec())),
+            };
+            ClientIdentity::from_pem(&certificate, &key.map_err(TrustFault::ClientKey)?, now)
+        });
+        match (roots, client.transpose()) {
+            (Ok(roots), Ok(client)) => Ok(Parts { roots, client }),
+            (roots, client) => Err(roots.err().into_iter().chain(client.err()).collect()),
+        }
+    }
+}
+
+fn tell_left_out(trust: &Trust) {
+    let left_out = trust.left_out();
+    if left_out > 0 {
+        tracing::warn!(left_out, "CA certificates for the upstream have ended or not begun, and are not believed");
+    }
+}
+
+fn open(path: &Path, files: &mut Vec<FollowedFile>) -> Result<Zeroizing<Vec<u8>>, String> {
+    let (file, content) = FollowedFile::open(path, MAX_FILE).map_err(|fault| format!("{}: {fault}", path.display()))?;
+    files.push(file);
+    Ok(content)
+}
