@@ -1,9 +1,11 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
+pub mod authority;
 mod proxy;
 mod records;
 pub mod redis;
 mod tokens;
+pub mod upstream;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
