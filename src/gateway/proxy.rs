@@ -73,7 +73,7 @@ impl ProxyHttp for Gateway {
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         let family = ctx.family();
         let (Stage::Permitted(exchange), Some(caller)) = (&mut ctx.stage, &ctx.caller) else {
-            return Err(without_permit());
+            return without_permit();
         };
         let claim = exchange.claim(caller.teams(), family);
         let key = self.keys.choose(claim, &exchange.refused_keys, SystemTime::now());
@@ -125,7 +125,7 @@ impl ProxyHttp for Gateway {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
             let shown = shown.map(|digest| digest.cert_digest.as_slice()).unwrap_or_default();
             if let Err(denial) = self.upstream.admits(address, shown).await {
-                return Err(self.not_admitted(ctx, denial));
+                return self.not_admitted(ctx, denial);
             }
         }
         if let Some(exchange) = ctx.exchange() {
@@ -146,7 +146,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         let (Stage::Permitted(exchange), Some(found)) = (&ctx.stage, &ctx.found) else {
-            return Err(without_permit());
+            return without_permit();
         };
         let client = session.req_header();
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
@@ -154,7 +154,7 @@ impl ProxyHttp for Gateway {
         let own = self.upstream.headers();
         let parts = request::Parts { client, found, host: &host, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
-        let Some(key) = &exchange.key else { return Err(without_permit()) };
+        let Some(key) = &exchange.key else { return without_permit() };
         key.inject(&exchange.permit, &mut request)?;
         *upstream_request = request;
         Ok(())
@@ -320,17 +320,17 @@ impl Gateway {
     }
 
     /// Ends an attempt whose upstream has shown a certificate that is not pinned. Nothing was sent.
-    fn not_admitted(&self, ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
+    fn not_admitted(&self, ctx: &mut RequestCtx, denial: Denial) -> Result<()> {
         tracing::error!(request_id = ctx.id, detail = %denial, "the upstream is not the one that is pinned");
-        let mut error = stop(ctx, denial);
+        let stopped = stop(ctx, denial);
         if let Some(exchange) = ctx.exchange() {
             exchange.report(Report::ConnectFailed);
             if self.may_connect_again(exchange) {
                 exchange.failure = None;
-                error = Error::new(NOT_ADMITTED);
+                return Error::e_new(NOT_ADMITTED);
             }
         }
-        error
+        Err(stopped)
     }
 
     /// Each address once; a lone one twice, for it may just have been restarted.
@@ -376,9 +376,8 @@ async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> 
 }
 
 /// Cannot be: Pingora asks for a peer after `request_filter` let the request pass.
-#[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
-fn without_permit() -> Box<Error> {
-    Error::explain(ErrorType::InternalError, "a request without a permit")
+fn without_permit<T>() -> Result<T> {
+    Error::e_explain(ErrorType::InternalError, "a request without a permit")
 }
 
 /// Notes why a permitted call failed, and gives Pingora an error that ends it.

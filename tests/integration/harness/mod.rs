@@ -1,10 +1,13 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
+pub mod authority;
 pub mod dns;
 mod proxy;
 mod records;
 pub mod redis;
+pub mod script;
 mod tokens;
+pub mod upstream;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -18,7 +21,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use proxy::{Proxy, free_addresses};
+pub use proxy::{Proxy, free_addresses, write_file};
 pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.
@@ -205,6 +208,13 @@ impl Process {
         assert!(
             Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success()
         );
+    }
+
+    /// The most memory that was resident so far, in bytes (`VmHWM` of `/proc/PID/status`).
+    pub fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.unwrap().parse::<u64>().unwrap() * 1024
     }
 
     /// Waits for the end.

@@ -1,5 +1,7 @@
 //! `portcullis serve` with a configuration of its own.
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -8,7 +10,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 use super::records::records_of;
-use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, until_metric};
+use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, unique_id, until_metric};
 
 /// A proxy of its own whose configuration is the shared sandbox's with changes.
 pub struct Proxy {
@@ -26,6 +28,17 @@ pub fn free_addresses() -> (String, String) {
     let sockets = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     let [first, second] = sockets.map(|socket| socket.local_addr().unwrap().to_string());
     (first, second)
+}
+
+/// Writes a file that only this user can read to the folder of the shared sandbox, where configurations look for files.
+/// Who reads it meanwhile gets the former content or this one.
+pub fn write_file(name: &str, content: &str) -> PathBuf {
+    let path = Sandbox::shared().folder.path().join(name);
+    let fresh = path.with_file_name(format!("{name}.{}", unique_id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).unwrap();
+    file.write_all(content.as_bytes()).unwrap();
+    std::fs::rename(&fresh, &path).unwrap();
+    path
 }
 
 impl Proxy {
@@ -67,6 +80,17 @@ impl Proxy {
     /// Starts a proxy with `more` at the end of its configuration, and waits until it is ready.
     pub async fn with(name: &str, more: &str) -> Self {
         let proxy = Self::start(name, |text| format!("{text}\n{more}"));
+        proxy.until_ready().await;
+        proxy
+    }
+
+    /// Starts a proxy whose `[upstream]` and `[[upstream.key]]` are `section`, and waits until it is ready.
+    pub async fn upstream(name: &str, section: &str) -> Self {
+        let proxy = Self::start(name, |text| {
+            let (head, rest) = text.split_once("[upstream]").unwrap();
+            let (_, tail) = rest.split_once("[audit]").unwrap();
+            format!("{head}{section}\n[audit]{tail}")
+        });
         proxy.until_ready().await;
         proxy
     }
@@ -127,6 +151,16 @@ impl Proxy {
     /// The metrics page.
     pub async fn metrics(&self) -> String {
         self.http.get(self.admin("metrics")).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The most memory that was resident so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        self.process.peak_memory()
+    }
+
+    /// Every record so far.
+    pub fn records(&self) -> Vec<Value> {
+        records_of(&self.audit)
     }
 
     /// Ends the proxy as systemd does.
