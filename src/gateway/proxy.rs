@@ -327,7 +327,7 @@ impl Gateway {
             exchange.report(Report::ConnectFailed);
             if self.may_connect_again(exchange) {
                 exchange.failure = None;
-                return Error::e_new(NOT_ADMITTED);
+                return Error::err(NOT_ADMITTED);
             }
         }
         Err(stopped)
