@@ -74,6 +74,8 @@ pub(super) struct Exchange {
     pub(super) attempts: usize,
     /// The addresses of those that came to nothing.
     pub(super) tried: SmallVec<[SocketAddr; 4]>,
+    /// Whether an attempt broke off.
+    pub(super) broken: bool,
     /// Why the next attempt is made.
     pub(super) again: Option<Again>,
     /// The use of an address for this attempt.
@@ -128,6 +130,7 @@ impl Exchange {
             progress: Progress::new(),
             attempts: 0,
             tried: SmallVec::new(),
+            broken: false,
             again: None,
             lease: None,
             key: None,
@@ -158,6 +161,7 @@ impl Exchange {
 
     /// Makes another attempt of it, elsewhere where there is an elsewhere.
     pub(super) fn begin_again(&mut self, again: Again) {
+        self.broken |= again == Again::Broken;
         self.again = Some(again);
         self.tried.extend(self.lease.take().map(|lease| lease.address()));
     }

@@ -1,6 +1,10 @@
 //! What Pingora reports as an error, as the reason that clients, records and metrics know it by.
 
+use std::io;
+
 use pingora::{Error, ErrorSource, ErrorType};
+
+use rustls::AlertDescription;
 
 use crate::denial::{Denial, Overdue};
 
@@ -10,10 +14,31 @@ pub(super) fn denial(error: &Error) -> Option<Denial> {
     match error.esource() {
         ErrorSource::Downstream if *kind == ErrorType::ReadTimedout => Some(Denial::BodyTimeout),
         ErrorSource::Downstream => is_of_framing(kind).then_some(Denial::RequestMalformed("its framing is broken")),
-        ErrorSource::Upstream => Some(of_upstream(kind)),
+        ErrorSource::Upstream => Some(refused_certificate(error).unwrap_or_else(|| of_upstream(kind))),
         ErrorSource::Internal | ErrorSource::Unset if is_of_connecting(kind) => Some(of_upstream(kind)),
         ErrorSource::Internal | ErrorSource::Unset => Some(Denial::Internal(kind.as_str().to_owned())),
     }
+}
+
+/// A TLS 1.3 upstream tells what it thinks of our certificate only when the request is on its way: before it reads it.
+fn refused_certificate(error: &Error) -> Option<Denial> {
+    let rustls::Error::AlertReceived(alert) =
+        error.root_cause().downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()?
+    else {
+        return None;
+    };
+    let of_certificates = matches!(
+        alert,
+        AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::CertificateRequired
+    );
+    of_certificates.then(|| Denial::UpstreamUnreachable(format!("it refused our certificate ({alert:?})")))
 }
 
 /// The type says enough; the whole chain of causes would repeat addresses and headers.

@@ -48,6 +48,7 @@ impl ProxyHttp for Gateway {
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEPALIVE_SECONDS)); // Pingora's default is for ever
         }
+        session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
             answer::hello(session, &ctx.id).await?;
@@ -226,7 +227,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut RequestCtx,
         client_reused: bool,
     ) -> Box<Error> {
-        let replayable = session.response_written().is_none() && !session.as_ref().retry_buffer_truncated();
+        let replayable = answered_with(session).is_none() && !session.as_ref().retry_buffer_truncated();
         let repeatable = ctx
             .found
             .as_ref()
@@ -262,7 +263,7 @@ impl ProxyHttp for Gateway {
         let denial = told.or_else(late).or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
         if let Some(denial) = denial {
-            let written = if session.response_written().is_none() {
+            let written = if answered_with(session).is_none() {
                 error_code = denial.error_type().status();
                 answer::deny(session, &denial, &ctx.id).await
             } else {
@@ -366,6 +367,11 @@ fn again_by_us(kind: &ErrorType) -> Option<Again> {
         kind if *kind == NOT_ADMITTED => Some(Again::Connect),
         _ => None,
     }
+}
+
+/// The status that the client has been told, if it has: an interim one, such as `100 Continue`, is no answer.
+pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
+    session.response_written().map(|response| response.status).filter(|status| !status.is_informational())
 }
 
 /// Refuses a request; the answer is written then.

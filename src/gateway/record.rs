@@ -7,6 +7,7 @@ use pingora_proxy::Session;
 
 use super::Gateway;
 use super::context::{RequestCtx, Stage};
+use super::proxy::answered_with;
 use super::whoami::dollars;
 use crate::audit::{Decision, Record, Timings};
 use crate::claude::{Answer, Family, Model};
@@ -15,7 +16,7 @@ impl Gateway {
     /// Makes the record of a request with this answer of the upstream, and counts it.
     pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx, answer: Option<Answer>) -> Record {
         let total = ctx.arrived.elapsed();
-        let written = session.response_written().map(|response| response.status.as_u16());
+        let written = answered_with(session).map(|status| status.as_u16());
         let request = session.req_header();
         let mut record = Record {
             version: 1,

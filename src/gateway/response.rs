@@ -1,7 +1,7 @@
 //! The way back: the answer is passed on as it comes, and read beside the relay.
 
 use bytes::Bytes;
-use http::{HeaderName, header};
+use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
 use smallvec::SmallVec;
 
@@ -34,6 +34,9 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     let change = ctx.found.as_ref().and_then(|found| change(found.endpoint, query));
     let id = ctx.id.clone();
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Denial::UpstreamFailed("it changed the protocol, which nobody asked for".to_owned()));
+    }
     if response.status.is_informational() {
         return Ok(());
     }

@@ -16,7 +16,7 @@ pub enum Again {
     Connect,
     /// A connection from the pool was closed before it answered, as servers do with idle ones.
     Stale,
-    /// The upstream broke off before the first byte of its answer.
+    /// The upstream broke off before its answer began. Once for a request: what breaks twice may be the request's doing.
     Broken,
     /// The upstream refused the key, and there is another.
     Key,
@@ -53,7 +53,7 @@ pub(super) fn again(error: &mut Error, exchange: &Exchange, repeatable: bool, re
     if stale {
         return Some(Again::Stale);
     }
-    (repeatable && broke_off(error)).then_some(Again::Broken)
+    (repeatable && !exchange.broken && broke_off(error)).then_some(Again::Broken)
 }
 
 /// Whether it is the upstream's address that failed: silence for too long, which may be a model's thinking, is not.

@@ -10,6 +10,8 @@ const UNREACHABLE: (u16, &str) = (502, "upstream_unreachable");
 
 const HALF_A_HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-le";
 
+const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\nlink: </style.css>\r\n\r\n";
+
 /// Each fault once the request was heard, with what the client gets.
 fn faults() -> Vec<(&'static str, Vec<Step>, (u16, &'static str))> {
     let answer = |head: &str| send(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n{head}\r\n\r\n{{}}"));
@@ -20,6 +22,14 @@ fn faults() -> Vec<(&'static str, Vec<Step>, (u16, &'static str))> {
         ("a reset in the head", vec![send(HALF_A_HEAD), Step::Reset], FAILED),
         ("a close in the head", vec![send(HALF_A_HEAD)], FAILED),
         ("silence in the head", vec![send(HALF_A_HEAD), Step::Stall], TIMEOUT),
+        ("a close after an interim answer", vec![send(INTERIM)], FAILED),
+        ("silence after an interim answer", vec![send(INTERIM), Step::Stall], TIMEOUT),
+        ("interim answers without end", vec![Step::Flood(INTERIM.repeat(1000).into(), 1000), Step::Stall], TIMEOUT),
+        (
+            "another protocol",
+            vec![send("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n")],
+            FAILED,
+        ),
         ("garbage", vec![send("\x00\x01\x02 no http at all\r\n\r\n")], FAILED),
         ("a status of letters", vec![send("HTTP/1.1 abc OK\r\ncontent-length: 0\r\n\r\n")], FAILED),
         ("two lengths", vec![answer("content-length: 2\r\ncontent-length: 9")], FAILED),
