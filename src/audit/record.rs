@@ -74,6 +74,9 @@ pub struct Record {
     /// The name of the upstream key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Attempts to reach the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<usize>,
     /// The upstream's address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,

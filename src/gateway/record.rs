@@ -42,6 +42,7 @@ impl Gateway {
             reason: None,
             detail: None,
             key: None,
+            attempts: None,
             upstream: None,
             upstream_request_id: None,
             status: written,
@@ -95,6 +96,7 @@ impl Gateway {
                 record.decision = Decision::Allowed;
                 record.rule = Some(exchange.permit.rule());
                 record.key = exchange.key.as_ref().map(|key| key.name().to_owned());
+                record.attempts = Some(exchange.attempts);
                 record.upstream = exchange.upstream.map(|address| address.to_string());
                 record.upstream_request_id.clone_from(&exchange.upstream_request_id);
                 record.timings.connected_ms = exchange.connected.map(millis);

@@ -2,6 +2,7 @@
 
 pub mod authority;
 pub mod dns;
+pub mod load;
 mod proxy;
 mod records;
 pub mod redis;
