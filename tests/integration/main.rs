@@ -15,6 +15,7 @@ mod policy;
 mod proxy_protocol;
 mod refusals;
 mod revocation;
+mod rotation;
 mod serving;
 mod shared;
 mod shutdown;
