@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::harness::authority::{Authority, Validity, roots};
+use super::harness::authority::{Authority, roots};
 use super::harness::load::Load;
 use super::harness::upstream::{BlackHole, TestUpstream, Transport};
-use super::harness::{Proxy, write_file};
+use super::harness::{Proxy, mutual_tls};
 
 const RATE: u32 = 200;
 
@@ -15,15 +15,7 @@ const RATE: u32 = 200;
 fn upstreams(name: &str, count: usize) -> (Vec<TestUpstream>, String) {
     let authority = Authority::new(name);
     let transports = (0..count).map(|_| Transport::Tls(authority.api(), roots(&[&authority]))).collect();
-    let client = authority.client("edge", Validity::Current);
-    write_file(&format!("{name}-ca.pem"), &authority.pem());
-    write_file(&format!("{name}.crt"), &client.pem());
-    write_file(&format!("{name}.key"), &client.key_pem());
-    let tls = format!(
-        "server_name = \"api.anthropic.com\"\nca = \"{name}-ca.pem\"\nclient_certificate = \"{name}.crt\"\n\
-         client_key = {{ file = \"{name}.key\" }}"
-    );
-    (TestUpstream::group(transports), tls)
+    (TestUpstream::group(transports), mutual_tls(name, &authority))
 }
 
 /// A proxy before endpoints at these addresses.

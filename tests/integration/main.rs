@@ -12,6 +12,7 @@ mod identity;
 mod limits;
 mod names;
 mod policy;
+mod private;
 mod proxy_protocol;
 mod refusals;
 mod revocation;

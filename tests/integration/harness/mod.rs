@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod dns;
 pub mod load;
+pub mod namespace;
 mod proxy;
 mod records;
 pub mod redis;
@@ -22,7 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use proxy::{Proxy, free_addresses, write_file};
+pub use proxy::{Proxy, free_addresses, mutual_tls, write_file};
 pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
+use super::authority::{Authority, Validity};
 use super::records::records_of;
 use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, unique_id, until_metric};
 
@@ -198,4 +199,15 @@ impl Proxy {
         assert_eq!((record["decision"].as_str(), record["complete"].as_bool()), (Some("allowed"), Some(false)));
         (status, error["error"]["type"].as_str().unwrap().to_owned(), record["reason"].as_str().unwrap().to_owned())
     }
+}
+
+/// What `[upstream]` says of TLS: this authority for the upstream's certificate, and a certificate of it for us.
+pub fn mutual_tls(name: &str, authority: &Authority) -> String {
+    let client = authority.client("edge", Validity::Current);
+    write_file(&format!("{name}-ca.pem"), &authority.pem());
+    write_file(&format!("{name}.crt"), &client.pem());
+    write_file(&format!("{name}.key"), &client.key_pem());
+    format!(
+        "server_name = \"api.anthropic.com\"\nca = \"{name}-ca.pem\"\nclient_certificate = \"{name}.crt\"\nclient_key = {{ file = \"{name}.key\" }}"
+    )
 }

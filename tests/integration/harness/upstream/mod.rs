@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -110,6 +111,11 @@ impl TestUpstream {
         Self::on(listener(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap(), transport)
     }
 
+    /// Starts one there.
+    pub fn at(address: SocketAddr, transport: Transport) -> Self {
+        Self::on(listener(address).unwrap(), transport)
+    }
+
     /// Starts as many as `transports` on 127.0.0.1, 127.0.0.2 and so on, all on one port.
     pub fn group(transports: Vec<Transport>) -> Vec<Self> {
         let listeners = (0..100).find_map(|_| {
@@ -201,6 +207,15 @@ impl TestUpstream {
     /// How many connections were accepted, those included that never came to a request.
     pub fn connections(&self) -> u64 {
         self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many connections were accepted.
+    pub async fn until_connections(&self, count: u64) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.connections() < count {
+            assert!(Instant::now() < deadline, "{} connections", self.connections());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
     }
 
     /// Ends as a killed process does: every connection is reset, and new ones are refused once this returns.
