@@ -26,6 +26,8 @@ enum Entry {
     Flush(std_mpsc::Sender<()>),
 }
 
+/// The file's name.
+const FILE: &str = "audit.jsonl";
 /// Records that may wait for the disk. A request waits with its record when there are more.
 const QUEUE: usize = 4096;
 
@@ -35,13 +37,24 @@ impl AuditLog {
     /// # Errors
     /// When the file cannot be opened or the thread not started.
     pub fn open(directory: &Path) -> std::io::Result<Self> {
-        let path = directory.join("audit.jsonl");
+        let path = directory.join(FILE);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let (queue, entries) = mpsc::channel(QUEUE);
         let failed = Arc::<AtomicBool>::default();
         let log = Self { queue, failed: Arc::clone(&failed) };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(file, &path, entries, &failed))?;
         Ok(log)
+    }
+
+    /// Whether [`AuditLog::open`] could append to the file that is there, if one is. Nothing is made or written.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn try_open(directory: &Path) -> std::io::Result<()> {
+        match OpenOptions::new().append(true).open(directory.join(FILE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// Hands over a record, waiting for room in the queue.

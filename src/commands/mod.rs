@@ -2,6 +2,7 @@
 //! 2 wrong usage.
 
 mod check;
+mod doctor;
 mod explain;
 mod sandbox;
 mod serve;
@@ -26,6 +27,7 @@ pub struct Cli {
 const EXAMPLES: &str = "Examples:
   portcullis sandbox                                      try everything on this machine
   portcullis check --config /etc/portcullis/portcullis.toml
+  portcullis doctor --config /etc/portcullis/portcullis.toml
   portcullis explain --config /etc/portcullis/portcullis.toml --token \"$TOKEN\" --body call.json
   portcullis serve --config /etc/portcullis/portcullis.toml";
 
@@ -48,6 +50,11 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Try the real surroundings from this host: DNS, TCP, TLS, keys, JWKS, Redis, folders and clock
+    #[command(
+        after_help = "Examples:\n  portcullis doctor --config /etc/portcullis/portcullis.toml\n  portcullis doctor --config portcullis.toml --json | jq -r 'select(.outcome == \"fail\") | .mend'\n\nRun it as the user that the service runs as. Exit code 0 says that nothing fails, 1 that something does."
+    )]
+    Doctor(doctor::Arguments),
     /// Run the whole system on loopback, with a stand-in for Claude and for the identity provider
     #[command(
         after_help = "Examples:\n  portcullis sandbox\n  portcullis sandbox --plaintext --listen 127.0.0.1:8080 --ready-file ready.json"
@@ -83,6 +90,7 @@ impl Cli {
         let outcome = match self.command {
             Command::Serve { config, log } => serve::command(&config.path, log),
             Command::Check { config } => check::command(&config.path),
+            Command::Doctor(arguments) => doctor::command(&arguments),
             Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),

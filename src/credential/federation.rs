@@ -120,6 +120,20 @@ impl Federation {
         issued(name, &answer.map_err(ExchangeFault::Unreachable)?, now)
     }
 
+    /// Exchanges once, for whoever only wants to know whether that works: the key that `name` would have. `send` is that of
+    /// [`KeyRing::upkeep`](super::KeyRing::upkeep).
+    ///
+    /// # Errors
+    /// Says why there is no token, with nothing of the identity token or of an answer's body but the code of an error.
+    pub async fn try_once<S, F>(&self, name: &str, send: S, now: SystemTime) -> Result<UpstreamKey, String>
+    where
+        S: Fn(Request<Bytes>) -> F,
+        F: Future<Output = Result<Response<Bytes>, String>>,
+    {
+        let issued = self.exchange(&name.into(), &send, now).await;
+        issued.map(|issued| issued.key).map_err(|fault| fault.to_string())
+    }
+
     async fn assertion(&self) -> Result<Zeroizing<Vec<u8>>, ExchangeFault> {
         let source = self.token.clone();
         let read = tokio::task::spawn_blocking(move || read(&source)).await;

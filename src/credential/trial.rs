@@ -90,22 +90,24 @@ where
         return wait.min(MAX_WAIT);
     }
     slot.take_suspicion(); // what comes while the trial is under way counts anew
-    let answer = tokio::time::timeout(TIMEOUT, send(request(&key))).await;
+    let answer = tokio::time::timeout(TIMEOUT, send(key.trial())).await;
     let verdict = verdict(answer.unwrap_or_else(|_| Err("no answer in time".to_owned())));
     trials.ended(&verdict, now);
     heed(slot, &key, &verdict, now);
     Duration::ZERO
 }
 
-/// Asks for little, and nothing that costs.
-fn request(key: &UpstreamKey) -> Request<Bytes> {
-    let mut request = Request::new(Bytes::new());
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = http::Uri::from_static("/v1/models?limit=1");
-    let headers = request.headers_mut();
-    headers.insert("anthropic-version", http::HeaderValue::from_static("2023-06-01"));
-    key.authenticate(headers);
-    request
+impl UpstreamKey {
+    /// The request that shows whether the upstream takes the key. It asks for little, and nothing that costs.
+    pub fn trial(&self) -> Request<Bytes> {
+        let mut request = Request::new(Bytes::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = http::Uri::from_static("/v1/models?limit=1");
+        let headers = request.headers_mut();
+        headers.insert("anthropic-version", http::HeaderValue::from_static("2023-06-01"));
+        self.authenticate(headers);
+        request
+    }
 }
 
 fn verdict(answer: Result<Response<Bytes>, String>) -> Verdict {

@@ -19,7 +19,7 @@ use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::claude::{self, BodyRule};
-use crate::denial::Denial;
+use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
 use crate::upstream::{Lease, Report};
 
@@ -237,7 +237,8 @@ impl ProxyHttp for Gateway {
             None => retry::again(&mut error, exchange, repeatable, client_reused),
             ours => ours,
         };
-        if again != Some(Again::Stale) && retry::is_of_upstream(&error) {
+        let hung = matches!(overdue(error.etype()), Some(Overdue::FirstByte | Overdue::Silence));
+        if hung || again != Some(Again::Stale) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }
         let again = again
@@ -316,6 +317,7 @@ impl Gateway {
         if status != StatusCode::UNAUTHORIZED || !replayable || exchange.attempts >= MAX_ATTEMPTS {
             return false;
         }
+        exchange.report(Report::Answered(status.as_u16()));
         exchange.refused_keys.push(key.id());
         self.keys.has_other(exchange.claim(caller.teams(), family), &exchange.refused_keys, now)
     }

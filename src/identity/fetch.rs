@@ -1,5 +1,6 @@
 //! Fetches an issuer's keys and keeps them fresh, beside the requests and never in their way.
 
+use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -102,10 +103,18 @@ impl KeyFetcher {
         }
     }
 
+    /// Fetches once and keeps nothing, for whoever only wants to know whether that works; how many keys there are.
+    ///
+    /// # Errors
+    /// Says what cannot be fetched or is no key set.
+    pub async fn try_once(&self) -> Result<usize, String> {
+        let client = client().map_err(|error| format!("no HTTP client: {error}"))?;
+        self.fetch_in_time(&client).await.map(|(keys, _)| keys.len())
+    }
+
     /// Fetches once; how long after its start the next fetch is due.
     async fn refresh(&self, client: &Client) -> Duration {
-        let fetched = tokio::time::timeout(self.pace.timeout, self.fetch(client)).await;
-        let fetched = fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.pace.timeout)));
+        let fetched = self.fetch_in_time(client).await;
         self.keys.count(fetched.is_ok());
         match fetched {
             Ok((keys, document)) => {
@@ -124,6 +133,11 @@ impl KeyFetcher {
                 self.pace.retry
             }
         }
+    }
+
+    async fn fetch_in_time(&self, client: &Client) -> Result<(KeySet, Document), String> {
+        let fetched = tokio::time::timeout(self.pace.timeout, self.fetch(client)).await;
+        fetched.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.pace.timeout)))
     }
 
     async fn fetch(&self, client: &Client) -> Result<(KeySet, Document), String> {
@@ -174,7 +188,7 @@ struct Document {
 
 async fn get(client: &Client, url: Url) -> Result<Document, String> {
     let too_large = || format!("the document is above {MAX_DOCUMENT} bytes");
-    let mut response = client.get(url).send().await.map_err(|error| error.without_url().to_string())?;
+    let mut response = client.get(url).send().await.map_err(words)?;
     if !response.status().is_success() {
         return Err(format!("status {}", response.status().as_u16()));
     }
@@ -183,13 +197,20 @@ async fn get(client: &Client, url: Url) -> Result<Document, String> {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.without_url().to_string())? {
+    while let Some(chunk) = response.chunk().await.map_err(words)? {
         if bytes.len() + chunk.len() > MAX_DOCUMENT {
             return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(Document { bytes, max_age })
+}
+
+/// The error with what is behind it, which reqwest's own words leave out, and without the URL, which may hold a secret.
+fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }
 
 /// The `max-age` of a `Cache-Control` header (RFC 9111 section 5.2.2.1).

@@ -9,9 +9,9 @@ mod connection;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
-use redis::RedisResult;
+use redis::{Cmd, RedisResult};
 use tokio::sync::Notify;
 
 pub use connection::Connection;
@@ -31,6 +31,17 @@ pub struct Store {
     failures: AtomicU64,
     opened: Notify,
     call_time: Duration,
+}
+
+/// What a look at the store has shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Examined {
+    /// How long it took to answer.
+    pub round_trip: Duration,
+    /// The time by its own clock.
+    pub time: SystemTime,
+    /// The times by ours between which it was told.
+    pub between: (SystemTime, SystemTime),
 }
 
 /// The store does not answer, or not in time.
@@ -141,18 +152,39 @@ impl Store {
         }
     }
 
-    /// A try writes, for a store that takes no writes (a replica, one out of memory) is of no use.
     async fn try_connection(&self) {
         let Some(mut connection) = self.connection() else { return };
-        let mut command = redis::cmd("SET");
-        command.arg(self.key("try")).arg(1).arg("PX").arg(10_000);
-        match within(self.call_time, command.exec_async(&mut connection)).await {
+        match within(self.call_time, self.trial().exec_async(&mut connection)).await {
             Ok(()) => self.open(),
             Err(problem) => {
                 *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
                 self.shut(&problem);
             }
         }
+    }
+
+    /// A try writes, for a store that takes no writes (a replica, one out of memory) is of no use.
+    fn trial(&self) -> Cmd {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key("try")).arg(1).arg("PX").arg(10_000);
+        command
+    }
+
+    /// Makes a connection of its own and asks for what serving needs, for whoever only wants to know whether that works.
+    ///
+    /// # Errors
+    /// Says what the store or the way to it refuses.
+    pub async fn examine(&self) -> Result<Examined, String> {
+        let mut connection = within(CONNECT, self.connector.connect()).await?;
+        let began = Instant::now();
+        within(CONNECT, redis::cmd("PING").exec_async(&mut connection)).await?;
+        let round_trip = began.elapsed();
+        within(CONNECT, self.trial().exec_async(&mut connection)).await?;
+        let asked = SystemTime::now();
+        let (seconds, micros) = within(CONNECT, redis::cmd("TIME").query_async::<(u64, u64)>(&mut connection)).await?;
+        let time = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros));
+        let time = SystemTime::UNIX_EPOCH.checked_add(time).ok_or("the store's time is out of range")?;
+        Ok(Examined { round_trip, time, between: (asked, SystemTime::now()) })
     }
 
     fn connection(&self) -> Option<Connection> {

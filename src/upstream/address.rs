@@ -1,6 +1,6 @@
 //! Which addresses the upstream may have.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
@@ -75,8 +75,13 @@ fn is_no_host(address: IpAddr) -> bool {
 fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local() || is_of_amazon(address),
     }
+}
+
+/// `fd00:ec2::/32`, where EC2 keeps its metadata and time services for IPv6, is unique local by its form alone.
+fn is_of_amazon(address: Ipv6Addr) -> bool {
+    matches!(address.segments(), [0xfd00, 0x0ec2, ..])
 }
 
 fn is_link_local_network(network: &IpNet) -> bool {
@@ -98,8 +103,6 @@ fn is_shared(address: Ipv4Addr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv6Addr;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -114,7 +117,7 @@ mod tests {
 
     const PRIVATE: [&str; 7] =
         ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "127.0.0.0/8", "fc00::/7", "::1/128"];
-    const LINK_LOCAL: [&str; 2] = ["169.254.0.0/16", "fe80::/10"];
+    const LINK_LOCAL: [&str; 3] = ["169.254.0.0/16", "fe80::/10", "fd00:ec2::/32"];
     const NO_HOST: [&str; 5] = ["0.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "ff00::/8"];
 
     #[test]
@@ -163,7 +166,11 @@ mod tests {
 
     #[test]
     fn link_local_takes_a_network_of_its_own() {
-        for (metadata, own) in [("169.254.169.254", "169.254.169.254/32"), ("fe80::1", "fe80::/64")] {
+        for (metadata, own) in [
+            ("169.254.169.254", "169.254.169.254/32"),
+            ("fe80::1", "fe80::/64"),
+            ("fd00:ec2::254", "fd00:ec2::254/128"),
+        ] {
             for private_only in [true, false] {
                 for allow in [&[][..], &["0.0.0.0/0", "::/0"], &["169.0.0.0/8", "fe00::/7"], &["10.0.0.0/8"]] {
                     assert_eq!(judge(private_only, allow, metadata), Err(AddressFault::LinkLocal), "{allow:?}");

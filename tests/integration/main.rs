@@ -6,6 +6,7 @@ mod bodies;
 mod client_faults;
 mod commands;
 mod configuration;
+mod doctor;
 mod failover;
 mod harness;
 mod identity;

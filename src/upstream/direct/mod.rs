@@ -20,11 +20,13 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, ProtocolVersion};
+use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use fault::{DirectFault, TlsFault};
 
@@ -67,6 +69,8 @@ pub struct Handshake {
 pub struct TlsHandshake {
     /// Such as `TLSv1_3`.
     pub version: &'static str,
+    /// Who has signed the upstream's certificate, by its distinguished name.
+    pub leaf_issuer: String,
     /// When the upstream's certificate ends.
     pub leaf_not_after: SystemTime,
     /// The upstream's public key, as a pin.
@@ -104,6 +108,7 @@ impl Direct {
         let unreadable = || TlsFault::Other("the upstream's certificate does not parse".to_owned());
         let shown = TlsHandshake {
             version: session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS"),
+            leaf_issuer: leaf.and_then(issuer).ok_or_else(unreadable)?,
             leaf_not_after: leaf.and_then(|leaf| Validity::of(leaf).ok()).ok_or_else(unreadable)?.not_after,
             leaf_pin: leaf.and_then(Pin::of).ok_or_else(unreadable)?,
         };
@@ -180,6 +185,12 @@ impl Direct {
         let connected = timeout(self.timeouts.tls, connector.connect(store.server_name().clone(), tcp)).await;
         connected.map_err(|_| DirectFault::TlsTimeout)?.map_err(|error| DirectFault::of_io(&error))
     }
+}
+
+/// Who has signed a certificate; `None` when it does not parse.
+fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.issuer().to_string())
 }
 
 /// Reads until the upstream has sent a session ticket, data, an alert, or the connection's end.

@@ -24,6 +24,7 @@ async fn a_handshake_shows_what_was_agreed_on() {
     let leaf = authority.leaf(NAME);
     let shown = handshake(&authority, leaf.open()).await.unwrap().tls.unwrap();
     assert_eq!((shown.version, shown.leaf_pin), ("TLSv1_3", leaf.pin()));
+    assert!(shown.leaf_issuer.starts_with("CN="), "{}", shown.leaf_issuer);
     let left = shown.leaf_not_after.duration_since(SystemTime::now()).unwrap();
     assert!(left > 59 * DAY && left <= 60 * DAY, "{left:?}");
 }
