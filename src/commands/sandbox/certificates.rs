@@ -64,9 +64,10 @@ fn params(common_name: &str, hosts: Vec<String>) -> Result<CertificateParams, rc
     let mut params = CertificateParams::new(hosts)?;
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    // A month, from yesterday for clocks that run late: clients may refuse certificates that live for decades.
+    // Three months, from yesterday for clocks that run late: clients may refuse certificates that live for decades, and we
+    // warn of those that end within one.
     let now = time::OffsetDateTime::now_utc();
     params.not_before = now - time::Duration::days(1);
-    params.not_after = now + time::Duration::days(30);
+    params.not_after = now + time::Duration::days(90);
     Ok(params)
 }
