@@ -45,6 +45,11 @@ impl Proxy {
     /// Starts a proxy called `name`; `change` makes its configuration of the shared sandbox's. One with a name that was
     /// used before finds what the former left behind.
     pub fn start(name: &str, change: impl Fn(&str) -> String) -> Self {
+        Self::start_logging("warn,portcullis=info", name, change)
+    }
+
+    /// The same with a log of this level.
+    pub fn start_logging(level: &str, name: &str, change: impl Fn(&str) -> String) -> Self {
         let sandbox = Sandbox::shared();
         let folder = sandbox.folder.path();
         let (listen, admin) = free_addresses();
@@ -64,6 +69,7 @@ impl Proxy {
         command.args(["serve", "--log", "text", "--config"]).arg(&config);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg("exec \"$0\" \"$@\" 2>&1").arg(command.get_program()).args(command.get_args());
+        shell.env("PORTCULLIS_LOG", level);
         let process = Process::start(shell, " listening");
         let http = trusting(&sandbox.ready.ca_file).build().unwrap();
         Self {
@@ -86,13 +92,16 @@ impl Proxy {
 
     /// Starts a proxy whose `[upstream]` and `[[upstream.key]]` are `section`, and waits until it is ready.
     pub async fn upstream(name: &str, section: &str) -> Self {
-        let proxy = Self::start(name, |text| {
-            let (head, rest) = text.split_once("[upstream]").unwrap();
-            let (_, tail) = rest.split_once("[audit]").unwrap();
-            format!("{head}{section}\n[audit]{tail}")
-        });
+        let proxy = Self::start(name, |text| Self::with_upstream(text, section));
         proxy.until_ready().await;
         proxy
+    }
+
+    /// The configuration `text` with another `[upstream]`, and its keys.
+    pub fn with_upstream(text: &str, section: &str) -> String {
+        let (head, rest) = text.split_once("[upstream]").unwrap();
+        let (_, tail) = rest.split_once("[audit]").unwrap();
+        format!("{head}{section}\n[audit]{tail}")
     }
 
     /// Waits until the proxy has keys and addresses.
@@ -156,6 +165,11 @@ impl Proxy {
     /// The most memory that was resident so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
         self.process.peak_memory()
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.process.output()
     }
 
     /// Every record so far.

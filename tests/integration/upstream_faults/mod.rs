@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use super::harness::authority::{Authority, Validity, roots};
+use super::harness::authority::{Authority, roots};
+use super::harness::scene::mutual_tls;
 use super::harness::script::{Layer, Scripted, Step};
 use super::harness::upstream::server_config;
-use super::harness::{HAIKU, Proxy, message, request_id, streamed, write_file};
+use super::harness::{HAIKU, Proxy, message, request_id, streamed};
 
 /// Every phase's bound, where a test has to sit one out.
 const TIMEOUTS: &str =
@@ -24,17 +25,6 @@ const TIMEOUTS: &str =
 fn section(endpoint: impl Display, more: &str) -> String {
     format!(
         "[upstream]\nendpoints = [\"{endpoint}\"]\n{TIMEOUTS}\n{more}\n[upstream.retry]\nper_second = 1000\n[[upstream.key]]\nname = \"test\"\nsecret = {{ file = \"anthropic-key\" }}\n"
-    )
-}
-
-/// What `[upstream]` says of TLS: this authority for the upstream's certificate, and a certificate of it for us.
-fn mutual_tls(name: &str, authority: &Authority) -> String {
-    let client = authority.client("edge", Validity::Current);
-    write_file(&format!("{name}-ca.pem"), &authority.pem());
-    write_file(&format!("{name}.crt"), &client.pem());
-    write_file(&format!("{name}.key"), &client.key_pem());
-    format!(
-        "server_name = \"api.anthropic.com\"\nca = \"{name}-ca.pem\"\nclient_certificate = \"{name}.crt\"\nclient_key = {{ file = \"{name}.key\" }}"
     )
 }
 

@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::super::harness::authority::{Authority, Validity, roots};
+use super::super::harness::scene::mutual_tls;
 use super::super::harness::upstream::{BlackHole, TestUpstream, Transport};
 use super::super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message, run, write_file};
-use super::{Outcome, expect_refusal, mutual_tls, outcome, section};
+use super::{Outcome, expect_refusal, outcome, section};
 
 const UNREACHABLE: (u16, &str) = (502, "upstream_unreachable");
 
