@@ -153,7 +153,8 @@ impl ProxyHttp for Gateway {
         let token = Bearer::from_headers(&client.headers).map(|bearer| bearer.expose().as_bytes()).unwrap_or_default();
         let host = exchange.upstream.map(|address| self.upstream.host(address)).unwrap_or_default();
         let own = self.upstream.headers();
-        let parts = request::Parts { client, found, host: &host, own, body_length: ctx.body_length, token };
+        let version = upstream_request.version;
+        let parts = request::Parts { client, found, host: &host, version, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
         let Some(key) = &exchange.key else { return without_permit() };
         key.inject(&exchange.permit, &mut request)?;

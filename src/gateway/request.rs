@@ -1,6 +1,6 @@
 //! The request that goes upstream: made anew from what is known to be wanted, not cut down from what the client sent.
 
-use http::{HeaderName, header};
+use http::{HeaderName, Version, header};
 use pingora::Result;
 use pingora::http::RequestHeader;
 
@@ -15,6 +15,8 @@ pub(super) struct Parts<'a> {
     pub(super) found: &'a Match,
     /// The host of the upstream.
     pub(super) host: &'a str,
+    /// What the connection to it speaks.
+    pub(super) version: Version,
     /// What the company adds; a client's headers of these names end here.
     pub(super) own: &'a OwnHeaders,
     /// The length of a body that was judged.
@@ -34,6 +36,10 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
         None => found.path.clone(),
     };
     let mut request = RequestHeader::build(client.method.clone(), target.as_bytes(), Some(24))?;
+    let is_http2 = parts.version == Version::HTTP_2;
+    if is_http2 {
+        request.set_version(Version::HTTP_2); // Pingora panics at any other on such a connection
+    }
     request.insert_header(header::HOST, parts.host)?;
     for (name, value) in &client.headers {
         if passes(name) && !parts.own.has(name) && memchr::memmem::find(value.as_bytes(), parts.token).is_none() {
@@ -49,6 +55,7 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
         BodyRule::Judged(_) => request.insert_header(header::CONTENT_LENGTH, parts.body_length.to_string())?,
         BodyRule::Streamed => match client.headers.get(header::CONTENT_LENGTH) {
             Some(length) => request.insert_header(header::CONTENT_LENGTH, length.clone())?,
+            None if is_http2 => {} // RFC 9113 section 8.2.2: a stream has its own end
             None => request.insert_header(header::TRANSFER_ENCODING, "chunked")?,
         },
         BodyRule::Absent => {}
@@ -71,6 +78,10 @@ mod tests {
     use crate::claude;
 
     fn built(path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
+        built_for(Version::HTTP_11, path, headers)
+    }
+
+    fn built_for(version: Version, path: &str, headers: &[(&'static str, &str)]) -> RequestHeader {
         let mut client = RequestHeader::build("POST", format!("{path}?beta=true").as_bytes(), None).unwrap();
         for (name, value) in headers {
             client.append_header(*name, *value).unwrap();
@@ -78,8 +89,8 @@ mod tests {
         let found = &claude::find(&http::Method::POST, path).unwrap();
         let mut own = OwnHeaders::default();
         own.add("anthropic-workspace-id", "wrkspc_company").unwrap();
-        let parts =
-            Parts { client: &client, found, host: "api.anthropic.com", own: &own, body_length: 7, token: b"a.b.c" };
+        let (client, host) = (&client, "api.anthropic.com");
+        let parts = Parts { client, found, host, version, own: &own, body_length: 7, token: b"a.b.c" };
         build(&parts).unwrap()
     }
 
@@ -135,5 +146,13 @@ mod tests {
     fn uploads_keep_their_length_or_go_chunked() {
         assert_eq!(built("/v1/files", &[("content-length", "9")]).headers.get("content-length").unwrap(), "9");
         assert_eq!(built("/v1/files", &[]).headers.get("transfer-encoding").unwrap(), "chunked");
+    }
+    #[test]
+    fn a_request_is_of_the_version_that_the_connection_speaks() {
+        let request = built_for(Version::HTTP_2, "/v1/files", &[]);
+        assert_eq!((request.version, request.headers.get("transfer-encoding")), (Version::HTTP_2, None));
+        let request = built_for(Version::HTTP_2, "/v1/files", &[("content-length", "9")]);
+        assert_eq!(request.headers.get("content-length").unwrap(), "9");
+        assert_eq!(built("/v1/files", &[]).version, Version::HTTP_11);
     }
 }

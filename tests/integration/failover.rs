@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::harness::Proxy;
 use super::harness::authority::{Authority, roots};
 use super::harness::load::Load;
+use super::harness::scene::mutual_tls;
 use super::harness::upstream::{BlackHole, TestUpstream, Transport};
-use super::harness::{Proxy, mutual_tls};
 
 const RATE: u32 = 200;
 

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::harness::Proxy;
 use super::harness::authority::{Authority, roots};
 use super::harness::dns::DnsServer;
 use super::harness::load::Load;
 use super::harness::namespace::{self, Namespace};
+use super::harness::scene::mutual_tls;
 use super::harness::upstream::{TestUpstream, Transport};
-use super::harness::{Proxy, mutual_tls};
 
 const NAME: &str = "api.internal";
 /// For documentation (RFC 5737), and public by every rule.

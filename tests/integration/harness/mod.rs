@@ -7,6 +7,7 @@ pub mod namespace;
 mod proxy;
 mod records;
 pub mod redis;
+pub mod scene;
 pub mod script;
 mod tokens;
 pub mod upstream;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response};
@@ -23,7 +24,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-pub use proxy::{Proxy, free_addresses, mutual_tls, write_file};
+pub use proxy::{Proxy, free_addresses, write_file};
 pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.
@@ -182,6 +183,7 @@ async fn until_metric(http: &Client, admin_url: &str, name: &str, holds: impl Fn
 /// end of its standard input, which is ours.
 pub struct Process {
     child: Child,
+    output: Arc<Mutex<String>>,
     _reaper: Child,
 }
 
@@ -197,12 +199,19 @@ impl Process {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let kill = format!("read _; kill -9 {} 2>/dev/null", child.id());
         let reaper = Command::new("sh").arg("-c").arg(kill).stdin(Stdio::piped()).spawn().unwrap();
-        let process = Self { child, _reaper: reaper };
-        let mut lines = stdout.lines().map_while(Result::ok);
+        let output = Arc::<Mutex<String>>::default();
+        let process = Self { child, output: Arc::clone(&output), _reaper: reaper };
+        let keep = move |line: &String| output.lock().unwrap().extend([line, "\n"]);
+        let mut lines = stdout.lines().map_while(Result::ok).inspect(keep);
         let line = lines.find(|line| line.contains(sign));
         let line = line.unwrap_or_else(|| panic!("the process ended before it was ready"));
         std::thread::spawn(move || lines.for_each(drop)); // so that it never waits for a reader
         (process, line)
+    }
+
+    /// What it has written to its standard output so far.
+    pub fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
     }
 
     /// Sends a signal by its name.

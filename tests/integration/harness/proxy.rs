@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::authority::{Authority, Validity};
 use super::records::records_of;
 use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, unique_id, until_metric};
 
@@ -46,6 +45,11 @@ impl Proxy {
     /// Starts a proxy called `name`; `change` makes its configuration of the shared sandbox's. One with a name that was
     /// used before finds what the former left behind.
     pub fn start(name: &str, change: impl Fn(&str) -> String) -> Self {
+        Self::start_logging("warn,portcullis=info", name, change)
+    }
+
+    /// The same with a log of this level.
+    pub fn start_logging(level: &str, name: &str, change: impl Fn(&str) -> String) -> Self {
         let sandbox = Sandbox::shared();
         let folder = sandbox.folder.path();
         let (listen, admin) = free_addresses();
@@ -65,6 +69,7 @@ impl Proxy {
         command.args(["serve", "--log", "text", "--config"]).arg(&config);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg("exec \"$0\" \"$@\" 2>&1").arg(command.get_program()).args(command.get_args());
+        shell.env("PORTCULLIS_LOG", level);
         let process = Process::start(shell, " listening");
         let http = trusting(&sandbox.ready.ca_file).build().unwrap();
         Self {
@@ -87,13 +92,16 @@ impl Proxy {
 
     /// Starts a proxy whose `[upstream]` and `[[upstream.key]]` are `section`, and waits until it is ready.
     pub async fn upstream(name: &str, section: &str) -> Self {
-        let proxy = Self::start(name, |text| {
-            let (head, rest) = text.split_once("[upstream]").unwrap();
-            let (_, tail) = rest.split_once("[audit]").unwrap();
-            format!("{head}{section}\n[audit]{tail}")
-        });
+        let proxy = Self::start(name, |text| Self::with_upstream(text, section));
         proxy.until_ready().await;
         proxy
+    }
+
+    /// The configuration `text` with another `[upstream]`, and its keys.
+    pub fn with_upstream(text: &str, section: &str) -> String {
+        let (head, rest) = text.split_once("[upstream]").unwrap();
+        let (_, tail) = rest.split_once("[audit]").unwrap();
+        format!("{head}{section}\n[audit]{tail}")
     }
 
     /// Waits until the proxy has keys and addresses.
@@ -159,6 +167,11 @@ impl Proxy {
         self.process.peak_memory()
     }
 
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
     /// Every record so far.
     pub fn records(&self) -> Vec<Value> {
         records_of(&self.audit)
@@ -199,15 +212,4 @@ impl Proxy {
         assert_eq!((record["decision"].as_str(), record["complete"].as_bool()), (Some("allowed"), Some(false)));
         (status, error["error"]["type"].as_str().unwrap().to_owned(), record["reason"].as_str().unwrap().to_owned())
     }
-}
-
-/// What `[upstream]` says of TLS: this authority for the upstream's certificate, and a certificate of it for us.
-pub fn mutual_tls(name: &str, authority: &Authority) -> String {
-    let client = authority.client("edge", Validity::Current);
-    write_file(&format!("{name}-ca.pem"), &authority.pem());
-    write_file(&format!("{name}.crt"), &client.pem());
-    write_file(&format!("{name}.key"), &client.key_pem());
-    format!(
-        "server_name = \"api.anthropic.com\"\nca = \"{name}-ca.pem\"\nclient_certificate = \"{name}.crt\"\nclient_key = {{ file = \"{name}.key\" }}"
-    )
 }

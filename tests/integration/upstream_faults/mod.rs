@@ -12,9 +12,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::Value;
 
 use super::harness::authority::{Authority, roots};
+use super::harness::scene::mutual_tls;
 use super::harness::script::{Layer, Scripted, Step};
 use super::harness::upstream::server_config;
-use super::harness::{HAIKU, Proxy, message, mutual_tls, request_id, streamed};
+use super::harness::{HAIKU, Proxy, message, request_id, streamed};
 
 /// Every phase's bound, where a test has to sit one out.
 const TIMEOUTS: &str =

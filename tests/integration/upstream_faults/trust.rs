@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::super::harness::authority::{Authority, Validity, roots};
+use super::super::harness::scene::mutual_tls;
 use super::super::harness::upstream::{BlackHole, TestUpstream, Transport};
-use super::super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message, mutual_tls, run, write_file};
+use super::super::harness::{HAIKU, Proxy, Sandbox, free_addresses, message, run, write_file};
 use super::{Outcome, expect_refusal, outcome, section};
 
 const UNREACHABLE: (u16, &str) = (502, "upstream_unreachable");

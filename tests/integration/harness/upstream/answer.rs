@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -27,6 +28,8 @@ impl Shared {
         let (head, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let key = key(&head.headers);
+        let provoked =
+            head.headers.get("anthropic-test-status").map(|status| status.to_str().unwrap().parse().unwrap());
         let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
         self.log.lock().unwrap().push(Logged {
             method: head.method.to_string(),
@@ -41,7 +44,10 @@ impl Shared {
         if (&head.method, head.uri.path()) == (&Method::POST, "/v1/oauth/token") {
             return Ok(self.settings.lock().unwrap().exchange(&asked));
         }
-        let answer = self.settings.lock().unwrap().key_answer(key.as_deref());
+        let mut answer = self.settings.lock().unwrap().key_answer(key.as_deref());
+        if let Some(status) = provoked.filter(|_| answer.status == 200) {
+            answer.status = status;
+        }
         let mut response = match (answer.status, &head.method, head.uri.path()) {
             (200, &Method::POST, "/v1/messages") if asked["stream"] == true => self.stream(&asked["model"]),
             (200, method, path) => {
@@ -77,13 +83,18 @@ impl Shared {
     }
 }
 
+impl KeyAnswer {
+    fn plain(status: u16) -> Self {
+        Self { status, headers: Vec::new(), ends: None }
+    }
+}
+
 impl Settings {
     fn key_answer(&self, key: Option<&str>) -> KeyAnswer {
-        let answer = |status| KeyAnswer { status, headers: Vec::new() };
-        match &self.keys {
-            None => answer(200),
-            Some(keys) => key.and_then(|key| keys.get(key)).cloned().unwrap_or_else(|| answer(401)),
-        }
+        let Some(keys) = &self.keys else { return KeyAnswer::plain(200) };
+        let known = key.and_then(|key| keys.get(key));
+        let current = known.filter(|answer| answer.ends.is_none_or(|ends| Instant::now() < ends));
+        current.cloned().unwrap_or_else(|| KeyAnswer::plain(401))
     }
 
     /// The exchange of an identity provider's token for one of the API's (RFC 7523 section 2.1, in JSON).
@@ -97,7 +108,8 @@ impl Settings {
                 self.tokens += 1;
                 let token = format!("sk-ant-oat01-test-{}", self.tokens);
                 if let Some(keys) = &mut self.keys {
-                    keys.insert(token.clone(), KeyAnswer { status: 200, headers: Vec::new() });
+                    let ends = Some(Instant::now() + Duration::from_secs(expires_in));
+                    keys.insert(token.clone(), KeyAnswer { ends, ..KeyAnswer::plain(200) });
                 }
                 let body = json!({ "access_token": token, "token_type": "Bearer", "expires_in": expires_in });
                 document(200, &body)

@@ -65,12 +65,14 @@ pub struct Logged {
 struct KeyAnswer {
     status: u16,
     headers: Vec<(String, String)>,
+    /// When the key is refused from.
+    ends: Option<Instant>,
 }
 
 /// How `POST /v1/oauth/token` is answered.
 #[derive(Debug, Clone, Copy)]
 pub enum TokenAnswer {
-    /// With a token that no other answer has, good for so many seconds.
+    /// With a token that no other answer has, taken for so many seconds.
     Fresh(u64),
     /// With an error of this status.
     Refused(u16),
@@ -79,6 +81,7 @@ pub enum TokenAnswer {
 struct Settings {
     certificate: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
     clients: RootCertStore,
+    protocols: &'static [&'static [u8]],
     tls: Option<Arc<ServerConfig>>,
     /// `None`: any key will do.
     keys: Option<BTreeMap<String, KeyAnswer>>,
@@ -138,8 +141,15 @@ impl TestUpstream {
             Transport::Plain => (None, RootCertStore::empty()),
             Transport::Tls(certificate, clients) => (Some((certificate.der(), certificate.key_der())), clients),
         };
-        let mut settings =
-            Settings { certificate, clients, tls: None, keys: None, token: TokenAnswer::Fresh(600), tokens: 0 };
+        let mut settings = Settings {
+            certificate,
+            clients,
+            protocols: &[b"h2", b"http/1.1"],
+            tls: None,
+            keys: None,
+            token: TokenAnswer::Fresh(600),
+            tokens: 0,
+        };
         settings.renew_tls();
         let shared = Arc::new(Shared {
             settings: Mutex::new(settings),
@@ -171,12 +181,20 @@ impl TestUpstream {
         settings.renew_tls();
     }
 
+    /// Speaks nothing but HTTP/1.1 on TLS connections to come.
+    pub fn speak_http1(&self) {
+        let mut settings = self.shared.settings.lock().unwrap();
+        settings.protocols = &[b"http/1.1"];
+        settings.renew_tls();
+    }
+
     /// Accepts `key`, and from now on no key that was not named so. Its calls are answered with these headers and this
-    /// status; with other than 200 the body is the API's error.
+    /// status; with other than 200 the body is the API's error. Whatever the key, a request with
+    /// `anthropic-test-status` gets the error of that status.
     pub fn accept(&self, key: &str, status: u16, headers: &[(&str, &str)]) {
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut settings = self.shared.settings.lock().unwrap();
-        settings.keys.get_or_insert_default().insert(key.to_owned(), KeyAnswer { status, headers });
+        settings.keys.get_or_insert_default().insert(key.to_owned(), KeyAnswer { status, headers, ends: None });
     }
 
     /// Refuses `key` from now on.
@@ -202,6 +220,19 @@ impl TestUpstream {
     /// Every request so far.
     pub fn log(&self) -> Vec<Logged> {
         self.shared.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log is as it should be.
+    pub async fn until_log(&self, holds: impl Fn(&[Logged]) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let log = self.log();
+            if holds(&log) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not the requests that were waited for: {log:#?}");
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
     }
 
     /// How many connections were accepted, those included that never came to a request.
@@ -245,7 +276,7 @@ impl Drop for TestUpstream {
 impl Settings {
     fn renew_tls(&mut self) {
         self.tls = self.certificate.as_ref().map(|(certificate, key)| {
-            server_config(certificate.clone(), key.clone_key(), self.clients.clone(), &[b"h2", b"http/1.1"])
+            server_config(certificate.clone(), key.clone_key(), self.clients.clone(), self.protocols)
         });
     }
 }
