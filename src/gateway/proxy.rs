@@ -234,7 +234,7 @@ impl ProxyHttp for Gateway {
             .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
         let Some(exchange) = ctx.exchange() else { return error };
         let again = match again_by_us(error.etype()) {
-            None => retry::again(&mut error, exchange, repeatable, client_reused),
+            None => retry::again(&mut error, exchange, repeatable, client_reused, exchange.progress.waited()),
             ours => ours,
         };
         let hung = matches!(overdue(error.etype()), Some(Overdue::FirstByte | Overdue::Silence));
