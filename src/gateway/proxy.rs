@@ -73,6 +73,9 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         let family = ctx.family();
+        if ctx.is_upload() {
+            ctx.body_length = 0; // what has passed by already does so again
+        }
         let (Stage::Permitted(exchange), Some(caller)) = (&mut ctx.stage, &ctx.caller) else {
             return without_permit();
         };
@@ -169,7 +172,7 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if ctx.found.as_ref().is_some_and(|found| found.endpoint.body == BodyRule::Streamed) {
+        if ctx.is_upload() {
             ctx.body_length += body.as_ref().map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
             if ctx.body_length > limit {
