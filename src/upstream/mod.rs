@@ -28,7 +28,7 @@ use pingora::prelude::HttpPeer;
 pub use address::{AddressFault, Networks};
 pub use budget::RetryBudget;
 pub use check::keep_checking;
-pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake};
+pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake, is_about_certificate};
 pub use discovery::{Discovery, EndpointState, Found};
 pub use endpoint::Endpoint;
 pub use headers::OwnHeaders;

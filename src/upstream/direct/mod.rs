@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use fault::{DirectFault, TlsFault};
+pub use fault::{DirectFault, TlsFault, is_about_certificate};
 
 use super::pin::Pin;
 use super::trust::{Trust, TrustStore};
