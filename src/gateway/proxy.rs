@@ -235,13 +235,15 @@ impl ProxyHttp for Gateway {
             .found
             .as_ref()
             .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
+        // What ends while a client sends may have ended for want of what the client owes.
+        let is_sent = session.as_mut().is_body_done();
         let Some(exchange) = ctx.exchange() else { return error };
         let again = match again_by_us(error.etype()) {
             None => retry::again(&mut error, exchange, repeatable, client_reused, exchange.progress.waited()),
             ours => ours,
         };
         let hung = matches!(overdue(error.etype()), Some(Overdue::FirstByte | Overdue::Silence));
-        if hung || again != Some(Again::Stale) && retry::is_of_upstream(&error) {
+        if hung || is_sent && again != Some(Again::Stale) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }
         let again = again

@@ -1,5 +1,8 @@
 //! What goes wrong before an answer's head is there, or in the body of a plain one.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use super::super::harness::script::{Layer, Scripted, Step};
 use super::super::harness::{HAIKU, Proxy, message, request_id};
 use super::{Begun, Rig, expect_refusal, good, section, send};
@@ -157,4 +160,33 @@ async fn an_upload_that_is_sent_again_is_not_longer_for_it() {
     let (status, id) = (response.status(), request_id(&response));
     let record = proxy.record(&id).await;
     assert_eq!((status.as_u16(), record["attempts"].as_u64()), (200, Some(2)), "{record}");
+}
+
+#[tokio::test]
+async fn no_address_is_ejected_for_an_upload_that_its_client_does_not_finish() {
+    let (tired, other) = (Scripted::start(None), Scripted::start(None));
+    let endpoints = format!("{}\", \"{}", tired.address(), other.address());
+    let health = "[upstream.health]\ncheck = \"none\"\nresets = 1";
+    let more = format!("tls = false\nprefer = [\"{}\"]\n{health}", tired.address());
+    let proxy = Proxy::upstream("unfinished", &section(endpoints, &more)).await;
+    tired.play(Layer::Http, &good());
+    assert_eq!(proxy.call().await.status(), 200);
+
+    tired.play(Layer::Tcp, &[Step::Await, Step::Reset]);
+    let mut client = TcpStream::connect(proxy.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+         content-length: 1000\r\n\r\n--x",
+        proxy.token
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let in_flight = format!("portcullis_upstream_address_requests_in_flight{{address=\"{}\"}}", tired.address());
+    proxy.until_metric(&in_flight, |requests| requests == 1).await;
+    tired.go_on();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 502");
+    drop(client);
+    proxy.until_metric(&in_flight, |requests| requests == 0).await;
+    proxy.until_metric("portcullis_upstream_ejections_total{cause=\"reset\"}", |ejections| ejections == 0).await;
 }
