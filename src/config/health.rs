@@ -39,19 +39,13 @@ pub struct RetryConfig {
 pub(super) fn read(upstream: &Section<'_>) -> HealthConfig {
     upstream.table("health", |health| {
         let default = HealthRules::default();
-        let in_a_row = |key, default| match health.count(key) {
-            Some(0) => {
-                health.fault(key, "is 0", "name how many in a row; a large number switches the rule off");
-                default
-            }
-            Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
-            None => default,
-        };
+        let in_a_row =
+            |key, default| health.count(key).map_or(default, |count| u32::try_from(count).unwrap_or(u32::MAX));
         let rules = HealthRules {
             connect_failures: in_a_row("connect_failures", default.connect_failures),
             resets: in_a_row("resets", default.resets),
             server_errors: in_a_row("server_errors", default.server_errors),
-            base_ejection: health.duration("ejection").unwrap_or(default.base_ejection),
+            base_ejection: health.nonzero_duration("ejection").unwrap_or(default.base_ejection),
             max_ejection: health.duration("max_ejection").unwrap_or(default.max_ejection),
             slow_start: health.duration("slow_start").unwrap_or(default.slow_start),
         };
@@ -80,8 +74,8 @@ pub(super) fn read(upstream: &Section<'_>) -> HealthConfig {
         HealthConfig {
             rules,
             check,
-            interval: health.duration("interval").unwrap_or(Duration::from_secs(10)),
-            timeout: health.duration("timeout").unwrap_or(Duration::from_secs(3)),
+            interval: health.nonzero_duration("interval").unwrap_or(Duration::from_secs(10)),
+            timeout: health.nonzero_duration("timeout").unwrap_or(Duration::from_secs(3)),
         }
     })
 }
@@ -92,13 +86,13 @@ fn is_path(path: &str) -> bool {
 
 pub(super) fn read_retry(upstream: &Section<'_>) -> RetryConfig {
     upstream.table("retry", |retry| {
-        let percent = retry.count("percent").unwrap_or(10);
+        let percent = retry.number("percent").unwrap_or(10);
         if percent > 100 {
             retry.fault("percent", "is above 100", "name a share of the requests, such as 10");
         }
         RetryConfig {
             share: f64::from(u8::try_from(percent.min(100)).unwrap_or(100)) / 100.0,
-            per_second: retry.count("per_second").map_or(3, |count| u32::try_from(count).unwrap_or(u32::MAX)),
+            per_second: retry.number("per_second").map_or(3, |count| u32::try_from(count).unwrap_or(u32::MAX)),
         }
     })
 }

@@ -233,15 +233,24 @@ impl<'d> Section<'d> {
 
     /// A whole number from 1.
     pub fn count(&self, key: &'static str) -> Option<u64> {
-        self.convert(key, "a whole number from 1", |value| {
-            let number = value.as_integer()?;
-            u64::from_str_radix(number.as_str(), number.radix()).ok().filter(|&number| number > 0)
-        })
+        self.convert(key, "a whole number from 1", |value| whole(value).filter(|&number| number > 0))
+    }
+
+    /// A whole number from 0.
+    pub fn number(&self, key: &'static str) -> Option<u64> {
+        self.convert(key, "a whole number from 0", whole)
     }
 
     /// A duration such as `"30s"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         self.convert(key, "a duration such as \"30s\" (ms, s, m, h, d)", |value| units::duration(value.as_str()?))
+    }
+
+    /// A duration above zero, for bounds and intervals.
+    pub fn nonzero_duration(&self, key: &'static str) -> Option<Duration> {
+        self.convert(key, "a duration above zero such as \"30s\" (ms, s, m, h, d)", |value| {
+            units::duration(value.as_str()?).filter(|duration| !duration.is_zero())
+        })
     }
 
     /// A size in bytes such as `"32MiB"`.
@@ -402,4 +411,9 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+fn whole(value: &DeValue<'_>) -> Option<u64> {
+    let number = value.as_integer()?;
+    u64::from_str_radix(number.as_str(), number.radix()).ok()
 }

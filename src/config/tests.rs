@@ -161,6 +161,11 @@ fn single_faults_name_their_mend() {
             "server_name = \"x\"\nca = \"secret\"",
             "upstream.ca: holds no certificate",
         ),
+        (
+            "server_name = \"api.anthropic.com\"",
+            "server_name = \"x\"\nhealth.interval = \"0s\"",
+            "upstream.health.interval: is not a duration above zero",
+        ),
         ("scope = \"claude:haiku\"", "scope = \"claude:haiku claude:opus\"", "grant[0].scope: has white space"),
         (
             "scope = \"claude:haiku\"",
@@ -181,6 +186,14 @@ fn single_faults_name_their_mend() {
         let told = changed(line, replacement);
         assert!(told.iter().any(|fault| fault.contains(expected)), "{replacement}\n{told:#?}");
     }
+}
+
+#[test]
+fn retries_can_be_switched_off() {
+    let server_name = "server_name = \"api.anthropic.com\"";
+    let retry = format!("{server_name}\nretry = {{ percent = 0, per_second = 0 }}");
+    let config = parse(&GOOD.replace(server_name, &retry)).unwrap_or_else(|faults| panic!("{faults:?}"));
+    assert_eq!((config.upstream.retry.share, config.upstream.retry.per_second), (0.0, 0));
 }
 
 #[test]

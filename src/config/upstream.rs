@@ -86,13 +86,13 @@ pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamCon
         networks,
         http2: section.flag("http2").unwrap_or(false),
         connect: ConnectTimeouts {
-            tcp: section.duration("connect_timeout").unwrap_or(Duration::from_secs(2)),
-            tls: section.duration("tls_timeout").unwrap_or(Duration::from_secs(3)),
+            tcp: section.nonzero_duration("connect_timeout").unwrap_or(Duration::from_secs(2)),
+            tls: section.nonzero_duration("tls_timeout").unwrap_or(Duration::from_secs(3)),
         },
         patience: Patience {
-            first_byte: section.duration("first_byte_timeout").unwrap_or(Duration::from_secs(600)),
-            silence: section.duration("silence_timeout").unwrap_or(Duration::from_secs(300)),
-            total: section.duration("total_timeout"),
+            first_byte: section.nonzero_duration("first_byte_timeout").unwrap_or(Duration::from_secs(600)),
+            silence: section.nonzero_duration("silence_timeout").unwrap_or(Duration::from_secs(300)),
+            total: section.nonzero_duration("total_timeout"),
         },
         idle_timeout: idle_timeout(section),
         headers: headers(section),

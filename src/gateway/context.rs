@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::metering::Metered;
 use super::overdue::Progress;
 use super::retry::Again;
-use crate::claude::{AnswerReader, Family, Match, Model, ModelPage, Peek};
+use crate::claude::{AnswerReader, BodyRule, Family, Match, Model, ModelPage, Peek};
 use crate::credential::{KeyClaim, KeyId, UpstreamKey};
 use crate::denial::Denial;
 use crate::identity::Caller;
@@ -189,6 +189,11 @@ impl RequestCtx {
     pub(super) fn family(&self) -> Family {
         let model = self.call.as_ref().and_then(|call| call.models().next());
         model.map_or(Family::Other, Model::family)
+    }
+
+    /// Whether its body passes by without being read.
+    pub(super) fn is_upload(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.endpoint.body == BodyRule::Streamed)
     }
 
     /// The exchange with the upstream, once the call is permitted.

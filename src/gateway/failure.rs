@@ -4,9 +4,8 @@ use std::io;
 
 use pingora::{Error, ErrorSource, ErrorType};
 
-use rustls::AlertDescription;
-
 use crate::denial::{Denial, Overdue};
+use crate::upstream::is_about_certificate;
 
 /// The reason behind `error`; `None` when the client has left and nobody is to be told.
 pub(super) fn denial(error: &Error) -> Option<Denial> {
@@ -27,18 +26,7 @@ fn refused_certificate(error: &Error) -> Option<Denial> {
     else {
         return None;
     };
-    let of_certificates = matches!(
-        alert,
-        AlertDescription::BadCertificate
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::CertificateExpired
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA
-            | AlertDescription::AccessDenied
-            | AlertDescription::CertificateRequired
-    );
-    of_certificates.then(|| Denial::UpstreamUnreachable(format!("it refused our certificate ({alert:?})")))
+    is_about_certificate(*alert).then(|| Denial::UpstreamUnreachable(format!("it refused our certificate ({alert:?})")))
 }
 
 /// The type says enough; the whole chain of causes would repeat addresses and headers.

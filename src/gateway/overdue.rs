@@ -51,9 +51,16 @@ impl Progress {
         self.last.store(now, Ordering::Relaxed);
     }
 
-    /// A piece of the answer's body has come.
-    pub(super) fn continued(&self) {
-        self.last.store(self.elapsed(), Ordering::Relaxed);
+    /// A piece of the answer has come, and the client has taken it.
+    fn continued(&self) {
+        if self.first_byte.load(Ordering::Relaxed) != 0 {
+            self.last.store(self.elapsed(), Ordering::Relaxed);
+        }
+    }
+
+    /// How long ago the last step was.
+    pub(super) fn waited(&self) -> Duration {
+        Duration::from_nanos(self.elapsed().saturating_sub(self.last.load(Ordering::Relaxed)))
     }
 
     /// What runs out next, and when.
@@ -82,6 +89,12 @@ pub(super) struct OverdueWatch {
 impl OverdueWatch {
     pub(super) fn new(progress: Arc<Progress>, patience: Patience) -> Self {
         Self { progress, patience, alarm: None }
+    }
+
+    /// Notes that what has come was passed on. Only from here on the upstream is silent: how long the client took to read
+    /// says nothing of the upstream.
+    pub(super) fn passed_on(&self) {
+        self.progress.continued();
     }
 
     /// Returns the error to end the exchange with when its time is over. May be dropped and called again.
@@ -140,6 +153,20 @@ mod tests {
         assert_eq!(in_seconds(&progress, &bounded), (100, Overdue::Total));
         progress.connected();
         assert_eq!(in_seconds(&progress, &PATIENCE).1, Overdue::FirstByte, "another attempt begins anew");
+    }
+
+    #[test]
+    fn silence_counts_from_when_the_client_took_the_last_piece() {
+        let progress = Progress::new();
+        progress.connected();
+        let watch = OverdueWatch::new(Arc::clone(&progress), PATIENCE);
+        let connected = progress.last.load(Ordering::Relaxed);
+        watch.passed_on();
+        assert_eq!(progress.last.load(Ordering::Relaxed), connected, "an interim answer is not the head");
+        progress.answered();
+        progress.last.store(1, Ordering::Relaxed);
+        watch.passed_on();
+        assert!(progress.last.load(Ordering::Relaxed) > connected);
     }
 
     #[tokio::test]

@@ -73,6 +73,9 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         let family = ctx.family();
+        if ctx.is_upload() {
+            ctx.body_length = 0; // what has passed by already does so again
+        }
         let (Stage::Permitted(exchange), Some(caller)) = (&mut ctx.stage, &ctx.caller) else {
             return without_permit();
         };
@@ -170,7 +173,7 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if ctx.found.as_ref().is_some_and(|found| found.endpoint.body == BodyRule::Streamed) {
+        if ctx.is_upload() {
             ctx.body_length += body.as_ref().map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
             if ctx.body_length > limit {
@@ -233,13 +236,15 @@ impl ProxyHttp for Gateway {
             .found
             .as_ref()
             .is_some_and(|found| replayable && is_repeatable(&session.req_header().method, found.endpoint));
+        // What ends while a client sends may have ended for want of what the client owes.
+        let is_sent = session.as_mut().is_body_done();
         let Some(exchange) = ctx.exchange() else { return error };
         let again = match again_by_us(error.etype()) {
-            None => retry::again(&mut error, exchange, repeatable, client_reused),
+            None => retry::again(&mut error, exchange, repeatable, client_reused, exchange.progress.waited()),
             ours => ours,
         };
         let hung = matches!(overdue(error.etype()), Some(Overdue::FirstByte | Overdue::Silence));
-        if hung || again != Some(Again::Stale) && retry::is_of_upstream(&error) {
+        if hung || is_sent && again != Some(Again::Stale) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }
         let again = again

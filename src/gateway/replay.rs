@@ -141,7 +141,9 @@ impl CustomSession for Replay {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.real.response_duplex_vec(tasks).await
+        let ended = self.real.response_duplex_vec(tasks).await;
+        self.watches.overdue.passed_on();
+        ended
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {

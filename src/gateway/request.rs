@@ -65,11 +65,14 @@ pub(super) fn build(parts: &Parts<'_>) -> Result<RequestHeader> {
 
 /// Headers that go on. The list is of what the API reads (API reference, SDK sources), so everything else ends here by
 /// itself: credentials, cookies, hop-by-hop headers and whatever `Connection` names (RFC 9110 section 7.6.1),
-/// forwarding headers, `Origin` (the API refuses browsers' calls with some keys) and baggage.
+/// forwarding headers, `Origin` (the API refuses browsers' calls with some keys) and baggage. So does the workspace: who
+/// pays is the key's and the configuration's to say, and a caller who could name one would call on another's bill.
 fn passes(name: &HeaderName) -> bool {
     matches!(*name, header::ACCEPT | header::CONTENT_TYPE | header::USER_AGENT)
         || name.as_str().starts_with("x-stainless-")
-        || name.as_str().starts_with("anthropic-") && name != "anthropic-dangerous-direct-browser-access"
+        || name.as_str().starts_with("anthropic-")
+            && !["anthropic-dangerous-direct-browser-access", "anthropic-workspace-id", "anthropic-organization-id"]
+                .contains(&name.as_str())
 }
 
 #[cfg(test)]
@@ -140,6 +143,14 @@ mod tests {
             ]
         );
         assert_eq!(request.raw_path(), b"/v1/messages?beta=true");
+    }
+
+    #[test]
+    fn no_caller_names_the_workspace_that_pays() {
+        for name in ["anthropic-workspace-id", "anthropic-organization-id"] {
+            assert!(!passes(&HeaderName::from_static(name)), "{name}");
+        }
+        assert!(passes(&HeaderName::from_static("anthropic-beta")));
     }
 
     #[test]

@@ -107,7 +107,6 @@ pub(super) fn take_chunk(
     end: bool,
     shows: impl Fn(&Model) -> bool,
 ) -> Result<(), Denial> {
-    exchange.progress.continued();
     if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
         // Between two events an error event can follow, and what came so far has been passed on.
         if reader.is_between_events()

@@ -1,20 +1,24 @@
 //! Whether a request that did not come through may be sent again.
 
+use std::time::Duration;
+
 use http::Method;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorSource, ErrorType, RetryType};
 
 use super::context::Exchange;
 use crate::claude::{Endpoint, EndpointGroup};
 
 /// Attempts of one request in all.
 pub const MAX_ATTEMPTS: usize = 5;
+/// A connection that was closed while it was idle shows so with the first packet back.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Why a request is sent again, for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
     /// No connection was made: nothing was sent.
     Connect,
-    /// A connection from the pool was closed before it answered, as servers do with idle ones.
+    /// A connection from the pool was closed as servers do with idle ones, so that nothing was worked on.
     Stale,
     /// The upstream broke off before its answer began. Once for a request: what breaks twice may be the request's doing.
     Broken,
@@ -39,13 +43,17 @@ impl Again {
     }
 }
 
-/// What a failure of an exchange is to the address that it came from, and whether it may be sent again.
+/// Why an exchange that failed `waited` after it was connected may be sent again, if it may.
 ///
-/// `reused` says that the connection came from the pool. Pingora marks what a stale one gives as
-/// [`RetryType::ReusedOnly`](pingora::RetryType::ReusedOnly).
-pub(super) fn again(error: &mut Error, exchange: &Exchange, repeatable: bool, reused: bool) -> Option<Again> {
-    error.retry.decide_reuse(reused);
-    let stale = error.retry.retry() && reused;
+/// `reused` says that the connection came from the pool.
+pub(super) fn again(
+    error: &mut Error,
+    exchange: &Exchange,
+    repeatable: bool,
+    reused: bool,
+    waited: Duration,
+) -> Option<Again> {
+    let stale = is_stale(error, reused, waited);
     error.set_retry(false);
     if exchange.first_byte.is_some() || exchange.attempts >= MAX_ATTEMPTS {
         return None;
@@ -56,7 +64,17 @@ pub(super) fn again(error: &mut Error, exchange: &Exchange, repeatable: bool, re
     (repeatable && !exchange.broken && broke_off(error)).then_some(Again::Broken)
 }
 
-/// Whether it is the upstream's address that failed: silence for too long, which may be a model's thinking, is not.
+/// Whether the upstream had not begun with the request. Pingora marks any end of a pooled connection before an answer as
+/// [`RetryType::ReusedOnly`], however late: one that comes while the request may be worked on is no stale connection. An
+/// HTTP/2 upstream says itself that it has not begun (RFC 9113 sections 6.8 and 8.7).
+fn is_stale(error: &Error, reused: bool, waited: Duration) -> bool {
+    match error.retry {
+        RetryType::ReusedOnly => reused && waited < STALE_WITHIN,
+        RetryType::Decided(retry) => retry && reused && *error.etype() != ErrorType::InvalidH2,
+    }
+}
+
+/// Whether it is the upstream's address that failed; one that is slow to read a request has not.
 pub(super) fn is_of_upstream(error: &Error) -> bool {
     *error.esource() == ErrorSource::Upstream && !matches!(error.etype(), ErrorType::WriteTimedout)
 }
@@ -97,6 +115,24 @@ mod tests {
             let found = claude::find(&method, path).unwrap();
             assert_eq!(is_repeatable(&method, found.endpoint), repeatable, "{method} {path}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_ends_late_was_not_stale() {
+        let of = |kind: ErrorType, retry: RetryType| {
+            let mut error = Error::new(kind);
+            error.retry = retry;
+            error
+        };
+        let (soon, late) = (Duration::from_millis(10), Duration::from_secs(20));
+        let ended = of(ErrorType::ConnectionClosed, RetryType::ReusedOnly);
+        assert!(is_stale(&ended, true, soon));
+        assert!(!is_stale(&ended, true, late), "the request may have been worked on");
+        assert!(!is_stale(&ended, false, soon));
+        let refused = of(ErrorType::H2Error, RetryType::Decided(true));
+        assert!(is_stale(&refused, true, late), "the upstream has said so");
+        assert!(!is_stale(&of(ErrorType::InvalidH2, RetryType::Decided(true)), true, soon));
+        assert!(!is_stale(&of(ErrorType::ReadError, RetryType::Decided(false)), true, soon));
     }
 
     #[test]

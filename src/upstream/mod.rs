@@ -28,7 +28,7 @@ use pingora::prelude::HttpPeer;
 pub use address::{AddressFault, Networks};
 pub use budget::RetryBudget;
 pub use check::keep_checking;
-pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake};
+pub use direct::{ConnectTimeouts, Direct, DirectFault, Handshake, TlsFault, TlsHandshake, is_about_certificate};
 pub use discovery::{Discovery, EndpointState, Found};
 pub use endpoint::Endpoint;
 pub use headers::OwnHeaders;
@@ -39,6 +39,7 @@ pub use pool::{AddressState, Lease, Placed, Pool};
 pub use resolver::{Resolve, ResolveFault, Resolved, Resolver};
 pub use trust::{Trust, TrustFault, TrustSources, TrustStore};
 
+use self::direct::LAST_WORD;
 use crate::config::{Check, HealthConfig, UpstreamConfig};
 use crate::denial::Denial;
 
@@ -105,8 +106,13 @@ impl Upstream {
 
     async fn keep_checking(&self) {
         let Some(check) = &self.health.check else { return };
+        let bound = match check {
+            // It ends with a wait for what need not come.
+            Check::Connection => self.health.timeout + LAST_WORD,
+            Check::Request(_) => self.health.timeout,
+        };
         keep_checking(&self.pool, self.health.interval, |address| async move {
-            let checked = tokio::time::timeout(self.health.timeout, self.check(check, address));
+            let checked = tokio::time::timeout(bound, self.check(check, address));
             checked.await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
         })
         .await;

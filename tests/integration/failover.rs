@@ -8,7 +8,8 @@ use super::harness::Proxy;
 use super::harness::authority::{Authority, roots};
 use super::harness::load::Load;
 use super::harness::scene::mutual_tls;
-use super::harness::upstream::{BlackHole, TestUpstream, Transport};
+use super::harness::script::{Layer, Scripted, Step};
+use super::harness::upstream::{BlackHole, TestUpstream, Transport, server_config};
 
 const RATE: u32 = 200;
 
@@ -105,6 +106,22 @@ async fn an_endpoint_that_swallows_connections_fails_nobody_and_is_left_alone() 
     let slow = calls.iter().filter(|call| call.took > Duration::from_millis(100)).count();
     assert!(slow < 20, "{slow} of {} met it before it was ejected", calls.len());
     proxy.until_metric(&up(&hole.address().to_string()), |up| up == 0).await;
+}
+
+#[tokio::test]
+async fn a_check_passes_however_short_its_bound_where_the_upstream_says_nothing_after_the_handshake() {
+    let authority = Authority::new("tickets");
+    let server = authority.api();
+    let mut tls = (*server_config(server.der(), server.key_der(), roots(&[&authority]), &[])).clone();
+    tls.send_tls13_tickets = 0;
+    let mute = Scripted::start(Some(tls.into()));
+    let other = TestUpstream::start(Transport::Tls(authority.api(), roots(&[&authority])));
+    let endpoints = [mute.address().to_string(), other.address().to_string()];
+    let health = "[upstream.health]\ninterval = \"20ms\"\ntimeout = \"500ms\"\nejection = \"20ms\"";
+    let proxy = proxy("tickets", &endpoints, &format!("{}\n{health}", mutual_tls("tickets", &authority))).await;
+    proxy.until_metric(&up(&endpoints[0]), |up| up == 0).await;
+    mute.play(Layer::Http, &[Step::Stall]);
+    proxy.until_metric(&up(&endpoints[0]), |up| up == 1).await;
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ impl From<&CertificateError> for TlsFault {
 }
 
 /// Whether a server sends this alert for what a client has shown, or not shown, of itself.
-fn is_about_certificate(alert: AlertDescription) -> bool {
+pub fn is_about_certificate(alert: AlertDescription) -> bool {
     matches!(
         alert,
         AlertDescription::NoCertificate

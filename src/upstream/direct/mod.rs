@@ -28,7 +28,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-pub use fault::{DirectFault, TlsFault};
+pub use fault::{DirectFault, TlsFault, is_about_certificate};
 
 use super::pin::Pin;
 use super::trust::{Trust, TrustStore};
@@ -39,7 +39,7 @@ const MAX_HEAD: usize = 64 << 10;
 /// Longest body of an answer.
 const MAX_BODY: usize = 1 << 20;
 /// How long a TLS 1.3 upstream has for its word about our client certificate, which it can only say after the handshake.
-const LAST_WORD: Duration = Duration::from_secs(1);
+pub(super) const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Makes requests of our own.
 pub struct Direct {

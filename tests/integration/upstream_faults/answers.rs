@@ -1,8 +1,11 @@
 //! What goes wrong before an answer's head is there, or in the body of a plain one.
 
-use super::super::harness::script::{Layer, Step};
-use super::super::harness::{HAIKU, message};
-use super::{Begun, Rig, expect_refusal, good, send};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::super::harness::script::{Layer, Scripted, Step};
+use super::super::harness::{HAIKU, Proxy, message, request_id};
+use super::{Begun, Rig, expect_refusal, good, section, send};
 
 const FAILED: (u16, &str) = (502, "upstream_failed");
 const TIMEOUT: (u16, &str) = (504, "upstream_timeout");
@@ -135,4 +138,55 @@ async fn a_kept_connection_that_was_reset_is_made_anew() {
         rig.serves("a connection that ended while it was kept").await;
     }
     rig.has_one_record_each();
+}
+
+#[tokio::test]
+async fn an_upload_that_is_sent_again_is_not_longer_for_it() {
+    let upstream = Scripted::start(None);
+    let section = section(upstream.address(), "tls = false");
+    let proxy = Proxy::start("resent", |text| {
+        let (head, rest) = text.split_once("[upstream]").unwrap();
+        let (_, tail) = rest.split_once("[audit]").unwrap();
+        format!("{head}{section}\n[audit]{tail}").replace("[admin]", "max_upload = \"1KiB\"\n[admin]")
+    });
+    proxy.until_ready().await;
+    let kept = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    upstream.play(Layer::Http, &[Step::ReadRequest, send(kept), Step::ReadRequest, Step::Cut]);
+    assert_eq!(proxy.call().await.text().await.unwrap(), "{}");
+    upstream.play(Layer::Http, &good());
+    let upload = proxy.http.post(format!("{}/v1/files", proxy.base_url)).bearer_auth(&proxy.token);
+    let upload = upload.header("content-type", "multipart/form-data; boundary=x").body("x".repeat(700));
+    let response = upload.send().await.unwrap();
+    let (status, id) = (response.status(), request_id(&response));
+    let record = proxy.record(&id).await;
+    assert_eq!((status.as_u16(), record["attempts"].as_u64()), (200, Some(2)), "{record}");
+}
+
+#[tokio::test]
+async fn no_address_is_ejected_for_an_upload_that_its_client_does_not_finish() {
+    let (tired, other) = (Scripted::start(None), Scripted::start(None));
+    let endpoints = format!("{}\", \"{}", tired.address(), other.address());
+    let health = "[upstream.health]\ncheck = \"none\"\nresets = 1";
+    let more = format!("tls = false\nprefer = [\"{}\"]\n{health}", tired.address());
+    let proxy = Proxy::upstream("unfinished", &section(endpoints, &more)).await;
+    tired.play(Layer::Http, &good());
+    assert_eq!(proxy.call().await.status(), 200);
+
+    tired.play(Layer::Tcp, &[Step::Await, Step::Reset]);
+    let mut client = TcpStream::connect(proxy.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+         content-length: 1000\r\n\r\n--x",
+        proxy.token
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let in_flight = format!("portcullis_upstream_address_requests_in_flight{{address=\"{}\"}}", tired.address());
+    proxy.until_metric(&in_flight, |requests| requests == 1).await;
+    tired.go_on();
+    let mut answer = [0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 502");
+    drop(client);
+    proxy.until_metric(&in_flight, |requests| requests == 0).await;
+    proxy.until_metric("portcullis_upstream_ejections_total{cause=\"reset\"}", |ejections| ejections == 0).await;
 }
