@@ -74,6 +74,8 @@ pub(super) struct Exchange {
     pub(super) attempts: usize,
     /// The addresses of those that came to nothing.
     pub(super) tried: SmallVec<[SocketAddr; 4]>,
+    /// Attempts that came to no connection.
+    pub(super) unconnected: usize,
     /// Whether an attempt broke off.
     pub(super) broken: bool,
     /// Why the next attempt is made.
@@ -130,6 +132,7 @@ impl Exchange {
             progress: Progress::new(),
             attempts: 0,
             tried: SmallVec::new(),
+            unconnected: 0,
             broken: false,
             again: None,
             lease: None,
@@ -162,8 +165,10 @@ impl Exchange {
     /// Makes another attempt of it, elsewhere where there is an elsewhere.
     pub(super) fn begin_again(&mut self, again: Again) {
         self.broken |= again == Again::Broken;
+        self.unconnected += usize::from(again == Again::Connect);
         self.again = Some(again);
-        self.tried.extend(self.lease.take().map(|lease| lease.address()));
+        // An address that refused a key is none to avoid.
+        self.tried.extend(self.lease.take().map(|lease| lease.address()).filter(|_| again != Again::Key));
     }
 }
 

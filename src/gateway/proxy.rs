@@ -344,7 +344,7 @@ impl Gateway {
 
     /// Each address once; a lone one twice, for it may just have been restarted.
     fn may_connect_again(&self, exchange: &Exchange) -> bool {
-        exchange.attempts < MAX_ATTEMPTS.min(self.upstream.pool().len().max(2))
+        exchange.attempts < MAX_ATTEMPTS && exchange.unconnected + 1 < self.upstream.pool().len().max(2)
     }
 
     async fn answer_whoami(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
