@@ -175,7 +175,7 @@ mod tests {
         let patience = Patience { silence: Duration::from_millis(20), ..PATIENCE };
         progress.answered();
         let mut watch = OverdueWatch::new(Arc::clone(&progress), patience);
-        drop(watch.overdue().now_or_never()); // the alarm is set
+        assert!(watch.overdue().now_or_never().is_none(), "the alarm is set");
         let byte = Duration::from_millis(50); // comes later
         progress.last.store(u64::try_from(byte.as_nanos()).unwrap(), Ordering::Relaxed);
         assert_eq!(overdue(&watch.overdue().await), Some(Overdue::Silence));
