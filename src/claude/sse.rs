@@ -26,6 +26,9 @@ const MAX_LINE: usize = 1 << 20;
 impl EventReader {
     /// Takes the next chunk and calls `on_event` with the name and data of every event that ends in it.
     pub fn feed(&mut self, mut chunk: &[u8], mut on_event: impl FnMut(&[u8], &[u8])) {
+        if chunk.is_empty() {
+            return; // the line feed after a carriage return may still come
+        }
         if std::mem::take(&mut self.after_cr) {
             chunk = chunk.strip_prefix(b"\n").unwrap_or(chunk);
         }
@@ -123,6 +126,12 @@ mod tests {
         let long = vec![b'x'; MAX_LINE];
         let found = events(&[b"event: big\ndata: ", &long, &long, b"\n\nevent: a\ndata: 1\n\n"]);
         assert_eq!(found, [("a".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn nothing_between_the_two_bytes_of_a_line_end_changes_nothing() {
+        let expected = [("a".to_owned(), "1".to_owned())];
+        assert_eq!(events(&[b"event: a\r", b"", b"\ndata: 1\r", b"", b"\n\r\n"]), expected);
     }
 
     proptest! {

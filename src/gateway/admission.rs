@@ -142,6 +142,7 @@ impl Gateway {
             BodyRule::Judged(shape) => self.judge_body(session, shape).await,
             BodyRule::Streamed => {
                 self.admit_upload(session)?;
+                session.set_read_timeout(Some(self.bounds.body_timeout));
                 Ok(Judged { call: Peek::default(), body: None })
             }
             BodyRule::Absent if session.is_body_empty() => {

@@ -48,6 +48,8 @@ impl ProxyHttp for Gateway {
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEPALIVE_SECONDS)); // Pingora's default is for ever
         }
+        // Who takes nothing of an answer would hold it, its connection and its record for ever.
+        session.set_write_timeout(Some(self.upstream.patience().silence));
         session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;

@@ -155,3 +155,20 @@ async fn clients_without_a_certificate_are_turned_away_where_one_is_asked_for() 
     let answered = call(&known).header("anthropic-version", "2023-06-01").send().await.unwrap().status();
     assert!(answered == 200 || answered == 503, "{answered}"); // 503 while the issuer's keys are on their way
 }
+
+#[tokio::test]
+async fn a_client_that_is_silent_inside_its_upload_gets_408() {
+    let proxy = Proxy::start("silent-upload", |text| text.replace("[admin]", "body_timeout = \"1s\"\n[admin]"));
+    assert_eq!(proxy.call().await.status(), 200);
+    let mut client = tokio::net::TcpStream::connect(proxy.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST /v1/files HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: multipart/form-data; boundary=x\r\n\
+         content-length: 1000\r\n\r\n--x",
+        proxy.token
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    let answered = client.read_exact(&mut answer);
+    tokio::time::timeout(std::time::Duration::from_secs(20), answered).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 408");
+}

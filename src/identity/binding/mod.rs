@@ -157,9 +157,14 @@ impl Binder {
         if claims.method != presented.method || !is_for_this_uri || !claims.is_for_token(presented.token) {
             return Err(BindingFault::ProofInvalid);
         }
-        // Last, so that only a proof that was good takes a place. Looking and noting is one step: of two that race, one wins.
+        // Last, so that only a proof that was good takes a place. Of several that race one wins: `or_insert_with` looks and
+        // notes in one step, which moka's `or_insert` does in two.
         let name = Sha256::new().chain_update(key).chain_update(&claims.id).finalize();
-        if self.seen.entry(name.into()).or_insert(()).is_fresh() { Ok(()) } else { Err(BindingFault::ProofReplayed) }
+        if self.seen.entry(name.into()).or_insert_with(|| ()).is_fresh() {
+            Ok(())
+        } else {
+            Err(BindingFault::ProofReplayed)
+        }
     }
 }
 

@@ -347,14 +347,20 @@ fn above_the_bound_the_oldest_proofs_are_forgotten_and_counted() {
 #[test]
 fn of_many_that_use_one_proof_at_once_one_is_served() {
     let client = Client::new(Algorithm::ES256);
-    let (binder, proof) = (binder(), client.proof(&claims("1")));
-    let confirmation = client.confirmation();
-    let check = || binder.check(&confirmation, None, &request(Presence::Once(proof.as_bytes())), now()).is_ok();
-    let served = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(check)).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).filter(|served| *served).count()
-    });
-    assert_eq!(served, 1);
+    let (binder, confirmation) = (binder(), client.confirmation());
+    for round in 0..100 {
+        let proof = client.proof(&claims(&round.to_string()));
+        let start = std::sync::Barrier::new(8);
+        let check = || {
+            start.wait();
+            binder.check(&confirmation, None, &request(Presence::Once(proof.as_bytes())), now()).is_ok()
+        };
+        let served = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(check)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).filter(|served| *served).count()
+        });
+        assert_eq!(served, 1);
+    }
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! Upstreams that send without end: the proxy's memory stays where it was.
 
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
 use super::super::harness::script::{Layer, Step};
 use super::super::harness::{HAIKU, message, streamed};
 use super::{Rig, send};
@@ -47,4 +50,24 @@ async fn a_hundred_megabytes_of_a_body_pass_in_bounded_memory() {
         rig.serves(what).await;
     }
     rig.has_one_record_each();
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let rig = Rig::plain("untaken").await;
+    rig.serves("the start").await;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n";
+    rig.upstream.play(Layer::Http, &[Step::ReadRequest, send(head), Step::Flood(vec![b' '; MEGABYTE], 100)]);
+    let mut client = TcpStream::connect(rig.proxy.base_url.strip_prefix("http://").unwrap()).await.unwrap();
+    let body = message(HAIKU).to_string();
+    let call = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n{body}",
+        rig.proxy.token,
+        body.len()
+    );
+    client.write_all(call.as_bytes()).await.unwrap();
+    let in_flight = "portcullis_requests_in_flight";
+    rig.proxy.until_metric(in_flight, |requests| requests == 1).await;
+    rig.proxy.until_metric(in_flight, |requests| requests == 0).await;
+    assert_eq!(rig.proxy.records().len(), 2);
 }
