@@ -85,7 +85,7 @@ async fn one_future_keeps_all_keys_current_and_logs_no_secret() {
         std::fs::write(folder.path().join("key"), "sk-new").unwrap();
         until(&|| borne(&ring, "filed")["x-api-key"] == "sk-new").await;
         std::fs::write(folder.path().join("key"), "sk-new and more").unwrap();
-        until(&|| log.text().contains("the file gives no key")).await;
+        until(&|| ring.states(SystemTime::now()).any(|key| key.name == "filed" && key.faulty)).await;
         let claim = KeyClaim { teams: &[], permit: &permit(&["g"]), family: Family::Opus };
         let key = ring.choose(claim, &[], SystemTime::now()).unwrap();
         assert_eq!(key.name(), "plain");
@@ -98,8 +98,5 @@ async fn one_future_keeps_all_keys_current_and_logs_no_secret() {
     }
     assert_eq!(*asked.lock().unwrap(), ["/v1/oauth/token", "/v1/models?limit=1"]);
     let log = log.text();
-    for told in ["has given a token", "the key has changed", "it is set aside"] {
-        assert_eq!(log.matches(told).count(), 1, "{log}");
-    }
     assert!(!log.contains("sk-") && !log.contains("a.b.c"), "{log}");
 }
