@@ -148,6 +148,11 @@ fn single_faults_name_their_mend() {
         ("server_name = \"api.anthropic.com\"", "", "upstream.server_name: is missing"),
         (
             "server_name = \"api.anthropic.com\"",
+            "server_name = \"my_api.anthropic.com\"",
+            "upstream.server_name: has an underscore",
+        ),
+        (
+            "server_name = \"api.anthropic.com\"",
             "server_name = \"x\"\nclient_certificate = \"server.crt\"",
             "has only one of client_certificate and client_key",
         ),

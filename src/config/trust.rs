@@ -44,6 +44,15 @@ fn server_name(section: &Section<'_>, tls: bool) -> Option<ServerName<'static>> 
         return None;
     }
     let name = section.required_text("server_name")?;
+    if name.contains('_') {
+        // Pingora verifies another name in place of such a one.
+        section.fault(
+            "server_name",
+            "has an underscore, which no certificate's name has",
+            "name the upstream as its certificate does",
+        );
+        return None;
+    }
     section.usable("server_name", ServerName::try_from(name).map_err(|_| "is not a host name".to_owned()))
 }
 

@@ -108,7 +108,10 @@ impl ProxyHttp for Gateway {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
         if let Some(exchange) = ctx.exchange() {
-            exchange.report(Report::ConnectFailed);
+            // What this host has no room for says nothing of the address.
+            if *error.etype() != ErrorType::SocketError {
+                exchange.report(Report::ConnectFailed);
+            }
             if self.may_connect_again(exchange) {
                 exchange.begin_again(Again::Connect);
                 error.set_retry(true);
@@ -245,7 +248,8 @@ impl ProxyHttp for Gateway {
             None => retry::again(&mut error, exchange, repeatable, client_reused, exchange.progress.waited()),
             ours => ours,
         };
-        let hung = matches!(overdue(error.etype()), Some(Overdue::FirstByte | Overdue::Silence));
+        // How long an answer is in coming is also the client's doing: it may have a model think for long.
+        let hung = overdue(error.etype()) == Some(Overdue::Silence);
         if hung || is_sent && again != Some(Again::Stale) && retry::is_of_upstream(&error) {
             exchange.report(Report::Broken);
         }

@@ -102,9 +102,32 @@ impl L4Connect for TcpConnector {
 fn kind_of(error: &io::Error) -> ErrorType {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable => {
-            ErrorType::ConnectNoRoute
-        }
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        // No local port, descriptor or memory is left.
+        io::ErrorKind::AddrNotAvailable | io::ErrorKind::OutOfMemory => ErrorType::SocketError,
+        _ if error.raw_os_error().is_some_and(|code| LOCAL_FAULTS.contains(&code)) => ErrorType::SocketError,
         _ => ErrorType::ConnectError,
+    }
+}
+
+/// `ENFILE`, `EMFILE` and `ENOBUFS` of Linux (errno(3)), for which the standard library has no kinds.
+const LOCAL_FAULTS: [i32; 3] = [23, 24, 105];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_lacks_is_told_from_what_the_address_lacks() {
+        for (code, kind) in [
+            (24, ErrorType::SocketError),  // EMFILE
+            (99, ErrorType::SocketError),  // EADDRNOTAVAIL
+            (105, ErrorType::SocketError), // ENOBUFS
+            (111, ErrorType::ConnectRefused),
+            (113, ErrorType::ConnectNoRoute),
+            (104, ErrorType::ConnectError), // ECONNRESET
+        ] {
+            assert_eq!(kind_of(&io::Error::from_raw_os_error(code)), kind, "{code}");
+        }
     }
 }
