@@ -329,9 +329,12 @@ impl Gateway {
         if status != StatusCode::UNAUTHORIZED || !replayable || exchange.attempts >= MAX_ATTEMPTS {
             return false;
         }
-        exchange.report(Report::Answered(status.as_u16()));
         exchange.refused_keys.push(key.id());
-        self.keys.has_other(exchange.claim(caller.teams(), family), &exchange.refused_keys, now)
+        let other = self.keys.has_other(exchange.claim(caller.teams(), family), &exchange.refused_keys, now);
+        if other {
+            exchange.report(Report::Answered(status.as_u16())); // else the head is taken in, and reported there
+        }
+        other
     }
 
     /// Ends an attempt whose upstream has shown a certificate that is not pinned. Nothing was sent.
