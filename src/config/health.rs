@@ -23,7 +23,7 @@ pub struct HealthConfig {
 pub enum Check {
     /// A connection with its TLS handshake.
     Connection,
-    /// A request for this path without a credential, which gets any answer below 500.
+    /// A request for this path without a credential, which gets any answer but 500, 502, 503 and 504.
     Request(String),
 }
 

@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use pingora::ErrorType;
@@ -25,13 +25,13 @@ pub(super) struct Progress {
     began: Instant,
     /// Nanoseconds from `began` to the last step: a connection, or a piece of the answer.
     last: AtomicU64,
-    /// The same, 0 until the answer begins.
-    first_byte: AtomicU64,
+    /// Whether the answer has begun.
+    begun: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), first_byte: AtomicU64::new(0) })
+        Arc::new(Self { began: Instant::now(), last: AtomicU64::new(0), begun: AtomicBool::new(false) })
     }
 
     fn elapsed(&self) -> u64 {
@@ -40,20 +40,19 @@ impl Progress {
 
     /// A connection is there, and an answer is waited for.
     pub(super) fn connected(&self) {
-        self.first_byte.store(0, Ordering::Relaxed);
+        self.begun.store(false, Ordering::Relaxed);
         self.last.store(self.elapsed(), Ordering::Relaxed);
     }
 
     /// The answer's head has come.
     pub(super) fn answered(&self) {
-        let now = self.elapsed();
-        self.first_byte.store(now.max(1), Ordering::Relaxed);
-        self.last.store(now, Ordering::Relaxed);
+        self.begun.store(true, Ordering::Relaxed);
+        self.last.store(self.elapsed(), Ordering::Relaxed);
     }
 
     /// A piece of the answer has come, and the client has taken it.
     fn continued(&self) {
-        if self.first_byte.load(Ordering::Relaxed) != 0 {
+        if self.begun.load(Ordering::Relaxed) {
             self.last.store(self.elapsed(), Ordering::Relaxed);
         }
     }
@@ -66,10 +65,10 @@ impl Progress {
     /// What runs out next, and when.
     fn due(&self, patience: &Patience) -> (Instant, Overdue) {
         let last = self.began + Duration::from_nanos(self.last.load(Ordering::Relaxed));
-        let next = if self.first_byte.load(Ordering::Relaxed) == 0 {
-            (last + patience.first_byte, Overdue::FirstByte)
-        } else {
+        let next = if self.begun.load(Ordering::Relaxed) {
             (last + patience.silence, Overdue::Silence)
+        } else {
+            (last + patience.first_byte, Overdue::FirstByte)
         };
         match patience.total.map(|total| self.began + total) {
             Some(total) if total < next.0 => (total, Overdue::Total),

@@ -63,7 +63,7 @@ impl Report {
 }
 
 /// 429 and 529 (`overloaded_error`) speak of load on the whole API, and would be the same from another address.
-fn is_server_error(status: u16) -> bool {
+pub(super) fn is_server_error(status: u16) -> bool {
     matches!(status, 500 | 502 | 503 | 504)
 }
 

@@ -78,14 +78,7 @@ impl Upstream {
             pool,
             health: config.health.clone(),
             budget: RetryBudget::new(config.retry.share, config.retry.per_second),
-            template: PeerTemplate {
-                tls: trust.is_some(),
-                server_name: config.trust.server_name.clone(),
-                http2: config.http2,
-                connect: config.connect,
-                patience: config.patience,
-                idle_timeout: config.idle_timeout,
-            },
+            template: PeerTemplate::new(config),
             trust,
             pins: PinGate::new(Arc::clone(&direct)),
             direct,
@@ -126,7 +119,7 @@ impl Upstream {
                 let request = request.map_err(|error| error.to_string())?;
                 let answer = self.direct.send(address, request, self.health.timeout).await;
                 match answer.map_err(|fault| fault.to_string())?.status() {
-                    status if status.is_server_error() => Err(format!("status {}", status.as_u16())),
+                    status if health::is_server_error(status.as_u16()) => Err(format!("status {}", status.as_u16())),
                     _ => Ok(()),
                 }
             }

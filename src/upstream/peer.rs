@@ -14,7 +14,8 @@ use pingora::protocols::{ALPN, TcpKeepalive};
 use pingora::{Error, ErrorType, Result};
 use tokio::net::TcpStream;
 
-use super::{ConnectTimeouts, Trust};
+use super::Trust;
+use crate::config::UpstreamConfig;
 
 /// How long an answer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +31,15 @@ pub struct Patience {
 /// What connections are like, whatever their address and identity.
 #[derive(Debug, Clone)]
 pub struct PeerTemplate {
-    pub(super) tls: bool,
+    tls: bool,
     pub(super) server_name: String,
     /// Several requests share a connection, where the upstream agrees.
-    pub(super) http2: bool,
-    pub(super) connect: ConnectTimeouts,
+    http2: bool,
+    connector: Arc<TcpConnector>,
+    /// Bound on the TLS handshake.
+    tls_timeout: Duration,
     pub(super) patience: Patience,
-    pub(super) idle_timeout: Duration,
+    idle_timeout: Duration,
 }
 
 /// Well below the 350 s after which network load balancers drop a silent flow.
@@ -54,6 +57,19 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SLACK: Duration = Duration::from_secs(1);
 
 impl PeerTemplate {
+    /// The template of this configuration.
+    pub fn new(config: &UpstreamConfig) -> Self {
+        Self {
+            tls: config.trust.tls.is_some(),
+            server_name: config.trust.server_name.clone(),
+            http2: config.http2,
+            connector: Arc::new(TcpConnector { timeout: config.connect.tcp }),
+            tls_timeout: config.connect.tls,
+            patience: config.patience,
+            idle_timeout: config.idle_timeout,
+        }
+    }
+
     /// The peer at `address`, with what TLS is set up with where it is.
     pub fn peer(&self, address: SocketAddr, trust: Option<&Trust>) -> HttpPeer {
         let mut peer = HttpPeer::new(address, self.tls, self.server_name.clone());
@@ -63,9 +79,9 @@ impl PeerTemplate {
             peer.group_key = trust.generation();
         }
         let options = &mut peer.options;
-        options.custom_l4 = Some(Arc::new(TcpConnector { timeout: self.connect.tcp }));
-        options.connection_timeout = Some(self.connect.tls); // what is left for it is the handshake
-        options.total_connection_timeout = Some(self.connect.tcp + self.connect.tls);
+        options.custom_l4 = Some(self.connector.clone());
+        options.connection_timeout = Some(self.tls_timeout); // what is left for it is the handshake
+        options.total_connection_timeout = Some(self.connector.timeout + self.tls_timeout);
         options.read_timeout = Some(self.patience.first_byte.max(self.patience.silence) + SLACK);
         options.write_timeout = Some(self.patience.silence);
         options.idle_timeout = Some(self.idle_timeout);
