@@ -3,5 +3,5 @@
 mod record;
 mod writer;
 
-pub use record::{Decision, Record, Timings};
-pub use writer::AuditLog;
+pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};
+pub use writer::{AuditLog, OnRecord, Ticket, Unrecorded};

@@ -1,5 +1,6 @@
-//! What is written down of one request. Prompts and answers are not.
+//! What is written down of one request: a line before it goes upstream and one when it has ended, or one in all.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -9,10 +10,31 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::claude::Usage;
 
-/// One request from its arrival to its end. `None` is "not known" or "does not apply", and is left out.
+/// Version of the records' layout; docs/audit.md and docs/audit.schema.json describe it.
+pub const VERSION: u32 = 2;
+
+/// What a line tells of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Event {
+    /// It is about to go upstream: on disk before its first byte leaves, where the log is durable.
+    Begin,
+    /// It was permitted and has ended, whatever became of it; each `begin` has one.
+    End,
+    /// It was refused here.
+    Refused,
+    /// It was answered here: no call, such as `HEAD /api/hello`.
+    Answered,
+    /// Its client left before there was a decision.
+    Left,
+}
+
+/// One request. `None` is "not known" or "does not apply", and is left out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
-    /// Version of this layout.
+    /// What this line tells.
+    pub event: Event,
+    /// [`VERSION`].
     pub version: u32,
     /// When the request arrived, RFC 3339 in UTC.
     #[serde(serialize_with = "rfc3339")]
@@ -33,6 +55,9 @@ pub struct Record {
     /// The token's teams.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub teams: Vec<String>,
+    /// SHA-256 of the client's certificate (DER), in lower-case hex.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// The Claude Code session, as the client names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
@@ -60,6 +85,24 @@ pub struct Record {
     /// The request's `max_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// Names of the tools that the request brings, each once, in its order; at most [`MAX_TOOLS`].
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<String>,
+    /// Keyed hash of the request's text: 32 hex digits. Equal texts have equal hashes; who lacks the key learns nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_hash: Option<String>,
+    /// The same of the answer's text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_hash: Option<String>,
+    /// Personal data and secrets found in the request: how many of which type.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub findings: BTreeMap<&'static str, u64>,
+    /// The request's text, masked and cut to a bound; only where `audit.content` is `"masked"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// The answer's text, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
     /// What was decided.
     pub decision: Decision,
     /// The rule that decided: the grant that allowed it, or the address rule, grant or limit that did not.
@@ -71,6 +114,9 @@ pub struct Record {
     /// The same for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What was left of the limits that cover the call when it was let through.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitLeft>,
     /// The name of the upstream key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -97,9 +143,9 @@ pub struct Record {
     /// What the answer used, in the API's own names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
-    /// What that costs at the prices in force, in US dollars; absent when the model's price is not known.
+    /// What that costs at the prices in force, in millionths of a US dollar; absent when the model's price is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cost_usd: Option<f64>,
+    pub cost_micro_usd: Option<u64>,
     /// Content deltas seen when a stream ended before its totals: a floor for the output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub partial_deltas: Option<u64>,
@@ -107,8 +153,56 @@ pub struct Record {
     pub request_bytes: u64,
     /// Bytes of the answer's body that were sent to the client.
     pub response_bytes: u64,
+    /// The receipt that nothing was altered on the way.
+    pub sha256: Digests,
+    /// Who ended an exchange that did not come to its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_by: Option<Closer>,
     /// How long things took.
     pub timings: Timings,
+}
+
+/// Most names of tools in a record.
+pub const MAX_TOOLS: usize = 64;
+
+/// SHA-256 of bodies, in lower-case hex. What was received and what was sent are equal where nothing was altered or lost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Digests {
+    /// The request's body as the client sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_received: Option<String>,
+    /// The request's body as the upstream was sent it, by the last attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_sent: Option<String>,
+    /// The answer's body as the upstream sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_received: Option<String>,
+    /// The answer's body as the client was sent it, an error event of ours included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_sent: Option<String>,
+}
+
+/// A limit when a call was let through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LimitLeft {
+    /// The limit's name.
+    pub name: String,
+    /// What it counts, as the configuration calls it.
+    pub measure: &'static str,
+    /// How much was left, in the measure's unit (cost: millionths of a US dollar).
+    pub remaining: u64,
+}
+
+/// Who ended an exchange before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Closer {
+    /// The client left.
+    Client,
+    /// The upstream broke off, or was not to be reached.
+    Upstream,
+    /// This proxy: a limit, a revocation, a time that ran out.
+    Proxy,
 }
 
 /// What was decided on a request.
@@ -131,12 +225,18 @@ pub struct Timings {
     /// Until policy had decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decided_ms: Option<f64>,
+    /// Until the `begin` line was on record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded_ms: Option<f64>,
     /// Until a connection to the upstream was at hand.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_ms: Option<f64>,
     /// Until the answer's head came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_byte_ms: Option<f64>,
+    /// Until a stream's first content came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<f64>,
     /// Until the end.
     pub total_ms: f64,
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as std_mpsc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::record::Record;
 
@@ -20,8 +20,31 @@ pub struct AuditLog {
     failed: Arc<AtomicBool>,
 }
 
+/// A `begin` line on its way to the disk. The request may not leave before it is there.
+#[must_use = "the request may not leave before this is on record"]
+pub struct Ticket(oneshot::Receiver<()>);
+
+/// That a request is on record: there is no other way to make one than [`Ticket::on_record`].
+#[derive(Debug)]
+pub struct OnRecord(());
+
+/// A request could not be recorded, and so may not go upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unrecorded;
+
+impl Ticket {
+    /// Waits until the line is on record.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn on_record(self) -> Result<OnRecord, Unrecorded> {
+        self.0.await.map(OnRecord).map_err(|_| Unrecorded)
+    }
+}
+
 enum Entry {
     Record(Box<Record>),
+    Begin(Box<Record>, oneshot::Sender<()>),
     /// Answered once all that came before is in the file.
     Flush(std_mpsc::Sender<()>),
 }
@@ -57,6 +80,18 @@ impl AuditLog {
         }
     }
 
+    /// Hands over a `begin` line, waiting for room in the queue.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub async fn begin(&self, record: Record) -> Result<Ticket, Unrecorded> {
+        let (done, ticket) = oneshot::channel();
+        match self.queue.send(Entry::Begin(Box::new(record), done)).await {
+            Ok(()) => Ok(Ticket(ticket)),
+            Err(_) => Err(Unrecorded),
+        }
+    }
+
     /// Hands over a record, waiting for room in the queue.
     pub async fn write(&self, record: Record) {
         if self.queue.send(Entry::Record(Box::new(record))).await.is_err() {
@@ -81,7 +116,7 @@ fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, fa
     let mut lines = Vec::new();
     while entries.blocking_recv_many(&mut batch, BATCH) > 0 {
         for entry in &batch {
-            if let Entry::Record(record) = entry {
+            if let Entry::Record(record) | Entry::Begin(record, _) = entry {
                 append_line(record, &mut lines);
             }
         }
@@ -96,8 +131,11 @@ fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, fa
         }
         lines.clear();
         for entry in batch.drain(..) {
-            if let Entry::Flush(done) = entry {
-                let _ = done.send(()); // who asked may have given up
+            // Who asked may have given up.
+            match entry {
+                Entry::Flush(done) => drop(done.send(())),
+                Entry::Begin(_, done) => drop(done.send(())),
+                Entry::Record(_) => {}
             }
         }
     }

@@ -60,8 +60,8 @@ impl Proxy {
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
-        let audit = AuditLog::open(&config.audit_directory)
-            .map_err(|error| format!("cannot write to {}: {error}", config.audit_directory.display()))?;
+        let audit = AuditLog::open(&config.audit.directory)
+            .map_err(|error| format!("cannot write to {}: {error}", config.audit.directory.display()))?;
         Ok(Self { config, listen, admin, audit })
     }
 

@@ -3,6 +3,7 @@
 //! [`Config::load`] reads the TOML file and every file that it names, and reports all faults at once. What it returns
 //! needs no further check: certificates match their keys, key sets parse, addresses are addresses.
 
+mod audit;
 mod door;
 mod fault;
 mod health;
@@ -12,9 +13,12 @@ mod limit;
 mod listen;
 pub mod pem;
 mod policy;
+mod privacy;
 mod reader;
 mod revocation;
+mod ship;
 mod store;
+mod telemetry;
 mod trust;
 mod units;
 mod upstream;
@@ -22,13 +26,17 @@ mod upstream;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use audit::AuditConfig;
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
 pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
+pub use privacy::PrivacyConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
+pub use ship::ShipConfig;
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
+pub use telemetry::TelemetryConfig;
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -60,8 +68,12 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Where allowed calls go.
     pub upstream: UpstreamConfig,
-    /// The folder that audit segments are written to; it exists and can be written.
-    pub audit_directory: PathBuf,
+    /// What is written down.
+    pub audit: AuditConfig,
+    /// Which personal data is looked for.
+    pub privacy: PrivacyConfig,
+    /// Where records and measurements are sent.
+    pub telemetry: TelemetryConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
     pub state_directory: PathBuf,
 }
@@ -121,19 +133,14 @@ impl Config {
             let upstream = root
                 .required("upstream")
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
-            let audit_directory = root.required("audit").and_then(|()| {
-                root.table("audit", |audit| {
-                    audit.required("directory")?;
-                    writable(audit, audit.path("directory")?)
-                })
-            });
+            let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
+            let privacy = privacy::read(root);
+            let telemetry = telemetry::read(root);
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
-            for key in ["cache", "privacy", "telemetry"] {
-                root.refuse_unenforced(key);
-            }
+            root.refuse_unenforced("cache");
             Some(Self {
                 listen: listen?,
                 admin: admin.unwrap_or(DEFAULT_ADMIN),
@@ -145,7 +152,9 @@ impl Config {
                 prices: prices?,
                 store: store?,
                 upstream: upstream?,
-                audit_directory: audit_directory?,
+                audit: audit?,
+                privacy: privacy?,
+                telemetry: telemetry?,
                 state_directory: state_directory?,
             })
         })

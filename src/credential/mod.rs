@@ -7,6 +7,7 @@
 mod answer;
 mod expiry;
 mod federation;
+mod kept;
 mod key;
 mod locked;
 mod process;
@@ -20,6 +21,7 @@ mod trial;
 mod upkeep;
 
 pub use federation::Federation;
+pub use kept::read_or_make;
 pub use key::{KeyFault, KeyId, KeyKind, UpstreamKey};
 pub use process::keep_from_core_dumps;
 pub use ring::{KeyClaim, KeyRing};

@@ -1,5 +1,6 @@
 //! The record of a request that has ended.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -9,7 +10,7 @@ use super::Gateway;
 use super::context::{RequestCtx, Stage};
 use super::proxy::answered_with;
 use super::whoami::dollars;
-use crate::audit::{Decision, Record, Timings};
+use crate::audit::{Decision, Digests, Event, Record, Timings, VERSION};
 use crate::claude::{Answer, Family, Model};
 
 impl Gateway {
@@ -19,7 +20,8 @@ impl Gateway {
         let written = answered_with(session).map(|status| status.as_u16());
         let request = session.req_header();
         let mut record = Record {
-            version: 1,
+            event: Event::Left,
+            version: VERSION,
             time: ctx.time,
             request_id: std::mem::take(&mut ctx.id),
             client: ctx.address,
@@ -27,6 +29,7 @@ impl Gateway {
             subject: None,
             token_id: None,
             teams: Vec::new(),
+            certificate: None,
             session_id: claimed(&request.headers, "x-claude-code-session-id"),
             agent_id: claimed(&request.headers, "x-claude-code-agent-id"),
             parent_agent_id: claimed(&request.headers, "x-claude-code-parent-agent-id"),
@@ -37,10 +40,17 @@ impl Gateway {
             answered_by: None,
             stream: false,
             max_tokens: None,
+            tools: Vec::new(),
+            prompt_hash: None,
+            response_hash: None,
+            findings: BTreeMap::new(),
+            prompt: None,
+            response: None,
             decision: Decision::Undecided,
             rule: None,
             reason: None,
             detail: None,
+            limits: Vec::new(),
             key: None,
             attempts: None,
             upstream: None,
@@ -50,10 +60,12 @@ impl Gateway {
             error_type: None,
             stop_reason: None,
             usage: None,
-            cost_usd: None,
+            cost_micro_usd: None,
             partial_deltas: None,
             request_bytes: session.body_bytes_read() as u64,
             response_bytes: session.body_bytes_sent() as u64,
+            sha256: Digests::default(),
+            closed_by: None,
             timings: Timings { decided_ms: ctx.decided.map(millis), total_ms: millis(total), ..Timings::default() },
         };
         if let Some(caller) = &ctx.caller {
@@ -84,16 +96,16 @@ impl Gateway {
         let denial = match &ctx.stage {
             Stage::Arrived => None,
             Stage::Answered => {
-                record.decision = Decision::Answered;
+                (record.event, record.decision) = (Event::Answered, Decision::Answered);
                 record.complete = true;
                 None
             }
             Stage::Refused(denial) => {
-                record.decision = Decision::Denied;
+                (record.event, record.decision) = (Event::Refused, Decision::Denied);
                 Some(denial)
             }
             Stage::Permitted(exchange) => {
-                record.decision = Decision::Allowed;
+                (record.event, record.decision) = (Event::End, Decision::Allowed);
                 record.rule = Some(exchange.permit.rule());
                 record.key = exchange.key.as_ref().map(|key| key.name().to_owned());
                 record.attempts = Some(exchange.attempts);
@@ -103,8 +115,9 @@ impl Gateway {
                 record.timings.first_byte_ms = exchange.first_byte.map(millis);
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
-                    record.cost_usd = self.limits.cost(&answer, asked).map(dollars);
-                    self.conclude_answer(answer, exchange.ended, record, family);
+                    let cost = self.limits.cost(&answer, asked);
+                    record.cost_micro_usd = cost.map(|nanos| (nanos + 500) / 1000);
+                    self.conclude_answer(answer, cost.map(dollars), exchange.ended, record, family);
                 }
                 record.complete &= exchange.failure.is_none();
                 exchange.failure.as_ref()
@@ -122,10 +135,17 @@ impl Gateway {
         }
     }
 
-    fn conclude_answer(&self, answer: Answer, ended: bool, record: &mut Record, family: &mut Option<Family>) {
+    fn conclude_answer(
+        &self,
+        answer: Answer,
+        cost_usd: Option<f64>,
+        ended: bool,
+        record: &mut Record,
+        family: &mut Option<Family>,
+    ) {
         if let Some(usage) = &answer.usage {
             let by = answer.model.as_deref().map(Family::of);
-            self.metrics.used(by.or(*family).unwrap_or(Family::Other), usage, record.cost_usd);
+            self.metrics.used(by.or(*family).unwrap_or(Family::Other), usage, cost_usd);
         }
         record.complete = ended;
         record.partial_deltas = (record.stream && !answer.complete).then_some(answer.deltas);

@@ -87,7 +87,7 @@ async fn a_budget_that_is_spent_is_a_billing_error_and_counting_tokens_stays_fre
         assert!(header(&answer, "anthropic-ratelimit-unified-status").is_some());
         answer.bytes().await.unwrap();
         let record = proxy.record(&id).await;
-        assert!(record["cost_usd"].as_f64().unwrap() > 0.0, "{record}");
+        assert!(record["cost_micro_usd"].as_u64().unwrap() > 0, "{record}");
     }
     let answer = spent.expect("a budget of a twentieth of a cent lasts for less than twenty calls");
     assert_eq!(answer.status(), 429);

@@ -78,7 +78,7 @@ async fn examine(path: &Path, config: Config, now: SystemTime) -> Vec<Finding> {
         .chain(upstream)
         .chain(issuers)
         .chain(store)
-        .chain(directory::examine(&config.audit_directory, &config.state_directory))
+        .chain(directory::examine(&config.audit.directory, &config.state_directory))
         .chain([clock])
         .chain(store_clock)
         .collect()

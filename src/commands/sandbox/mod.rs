@@ -60,7 +60,7 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
         lifetime: Duration::from_secs(12 * 3600),
     };
     let token = token::sign(issuer, None, &claims)?;
-    let audit_directory = config.audit_directory.clone();
+    let audit_directory = config.audit.directory.clone();
     let proxy = Proxy::bind(config)?;
     // With the ports that were free, `check` and `serve` can be tried on the file too.
     let bound =
