@@ -10,12 +10,13 @@ use super::Sandbox;
 /// Longest wait for a record: it is written when the request has ended, which a client cannot see.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// All records in an audit folder.
+/// All records of requests that have ended, in an audit folder.
 pub fn records_of(directory: &Path) -> Vec<Value> {
     let log = std::fs::read_to_string(directory.join("audit.jsonl")).unwrap_or_default();
     // The last line may be in the middle of being written.
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    records.filter(|record| record["event"] != "begin").collect()
 }
 
 impl Sandbox {
