@@ -1,6 +1,7 @@
 //! Evidence: one record for each request, written as a JSON line whatever became of the request.
 
 mod record;
+pub mod segment;
 mod writer;
 
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};
