@@ -16,6 +16,7 @@ use super::context::{Exchange, RequestCtx};
 use super::overdue::OverdueWatch;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
+use crate::audit::OnRecord;
 use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
@@ -42,7 +43,7 @@ impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
     /// policy, limits. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
-        if !self.audit.is_writable() {
+        if !self.audit.admits() {
             return Err(Denial::AuditUnavailable.into());
         }
         let address = self.admit_address(session, ctx)?;
@@ -71,7 +72,18 @@ impl Gateway {
             ctx.body_length = body.len();
             replay::install(session, body, watches, &ctx.real_session);
         }
+        self.put_on_record(session, ctx).await?;
         Ok(exchange)
+    }
+
+    /// Puts the request on record before its first byte leaves.
+    async fn put_on_record(&self, session: &Session, ctx: &RequestCtx) -> Result<OnRecord, Denial> {
+        let ticket = self.audit.begin(Self::announce(session, ctx)).await;
+        let on_record = match ticket {
+            Ok(ticket) => ticket.on_record().await,
+            Err(unrecorded) => Err(unrecorded),
+        };
+        on_record.map_err(|_| Denial::AuditUnavailable)
     }
 
     /// The door and the address rules: before any cryptography.

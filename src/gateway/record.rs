@@ -16,6 +16,23 @@ use crate::claude::{Answer, Family, Model};
 impl Gateway {
     /// Makes the record of a request with this answer of the upstream, and counts it.
     pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx, answer: Option<Answer>) -> Record {
+        let mut record = Self::describe(session, ctx);
+        let mut family = ctx.call.as_ref().and_then(|call| call.models().next()).map(Model::family);
+        self.conclude_stage(ctx, answer, &mut record, &mut family);
+        let total = ctx.arrived.elapsed();
+        self.metrics.request_ended(record.endpoint, family, record.status, total);
+        record
+    }
+
+    /// Makes the `begin` record of a call that is about to go upstream.
+    pub(super) fn announce(session: &Session, ctx: &RequestCtx) -> Record {
+        let mut record = Self::describe(session, ctx);
+        (record.event, record.decision) = (Event::Begin, Decision::Allowed);
+        record
+    }
+
+    /// What is known of a request, whatever becomes of it.
+    fn describe(session: &Session, ctx: &RequestCtx) -> Record {
         let total = ctx.arrived.elapsed();
         let written = answered_with(session).map(|status| status.as_u16());
         let request = session.req_header();
@@ -23,7 +40,7 @@ impl Gateway {
             event: Event::Left,
             version: VERSION,
             time: ctx.time,
-            request_id: std::mem::take(&mut ctx.id),
+            request_id: ctx.id.clone(),
             client: ctx.address,
             issuer: None,
             subject: None,
@@ -74,15 +91,11 @@ impl Gateway {
             record.token_id = caller.token_id().map(str::to_owned);
             record.teams = caller.teams().to_vec();
         }
-        let mut family = None;
         if let Some(call) = &ctx.call {
-            family = call.models().next().map(Model::family);
             record.models = call.models().map(|model| model.as_str().to_owned()).collect();
             record.stream = call.stream;
             record.max_tokens = call.max_tokens();
         }
-        self.conclude_stage(ctx, answer, &mut record, &mut family);
-        self.metrics.request_ended(record.endpoint, family, record.status, total);
         record
     }
 
