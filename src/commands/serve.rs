@@ -20,8 +20,8 @@ use self::stop::{FLUSH, Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::audit::AuditLog;
-use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::audit::{AuditLog, Hash, Options, SigningKey};
+use crate::config::{AuditConfig, Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
@@ -50,19 +50,20 @@ pub(super) struct Proxy {
     listen: BoundSocket,
     admin: BoundSocket,
     audit: AuditLog,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// Binds the sockets and opens the audit log.
-    pub(super) fn bind(config: Config) -> Result<Self, String> {
+    pub(super) fn bind(mut config: Config) -> Result<Self, String> {
         let bind = |address: SocketAddr| {
             BoundSocket::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
-        let audit = AuditLog::open(&config.audit.directory)
-            .map_err(|error| format!("cannot write to {}: {error}", config.audit.directory.display()))?;
-        Ok(Self { config, listen, admin, audit })
+        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        let audit = open_log(&mut config, &metrics)?;
+        Ok(Self { config, listen, admin, audit, metrics: Arc::new(metrics) })
     }
 
     /// Where clients connect.
@@ -79,9 +80,7 @@ impl Proxy {
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, audit } = self;
-        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
-        let metrics = Arc::new(metrics);
+        let Self { config, listen, admin, audit, metrics } = self;
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let keys = Arc::new(KeyRing::new(config.upstream.keys));
         let (issuers, fetchers) =
@@ -178,8 +177,28 @@ impl Proxy {
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
-        if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
+        if audit.stop(FLUSH) { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }
+}
+
+/// Opens the audit log, with the key that the configuration names or this host has.
+fn open_log(config: &mut Config, metrics: &Metrics) -> Result<AuditLog, String> {
+    let key = config.audit.signing_key.take().map_or_else(|| SigningKey::of_host(&config.state_directory), Ok)?;
+    let audit: &AuditConfig = &config.audit;
+    let options = Options {
+        directory: audit.directory.clone(),
+        durability: audit.durability,
+        on_failure: audit.on_audit_failure,
+        commit_interval: audit.commit_interval,
+        checkpoint_interval: audit.checkpoint_interval,
+        segment_size: audit.segment_size,
+        segment_age: audit.segment_age,
+        key,
+        configuration: Hash(config.sha256),
+        tap: None,
+    };
+    AuditLog::open(options, metrics.audit.clone())
+        .map_err(|error| format!("cannot keep the audit log in {}: {error}", audit.directory.display()))
 }
 
 /// The shared store, if there is one; that it is connected is upkeep's.

@@ -26,7 +26,9 @@ mod upstream;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use audit::AuditConfig;
+use sha2::{Digest, Sha256};
+
+pub use audit::{AuditConfig, AuditContent};
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
 pub use health::{Check, HealthConfig, RetryConfig};
@@ -68,6 +70,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Where allowed calls go.
     pub upstream: UpstreamConfig,
+    /// SHA-256 of the file's text.
+    pub sha256: [u8; 32],
     /// What is written down.
     pub audit: AuditConfig,
     /// Which personal data is looked for.
@@ -101,6 +105,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: String) -> Result<Self, Faults> {
+        let sha256 = Sha256::digest(&text).into();
         Document::new(path, text).read(|root| {
             let listen = root.required("listen").and_then(|()| root.table("listen", listen::read));
             let admin = root.table("admin", |admin| admin.parsed("address", "an address with a port"));
@@ -152,6 +157,7 @@ impl Config {
                 prices: prices?,
                 store: store?,
                 upstream: upstream?,
+                sha256,
                 audit: audit?,
                 privacy: privacy?,
                 telemetry: telemetry?,

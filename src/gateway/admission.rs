@@ -43,7 +43,7 @@ impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
     /// policy, limits. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
-        if !self.audit.is_writable() {
+        if !self.audit.admits() {
             return Err(Denial::AuditUnavailable.into());
         }
         let address = self.admit_address(session, ctx)?;

@@ -309,6 +309,9 @@ impl ProxyHttp for Gateway {
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
         let record = self.conclude(session, ctx, answer);
+        if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
+            return self.audit.refused_unrecorded();
+        }
         self.audit.write(record).await;
         self.metrics.audit_records.inc();
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::audit::{Digests, hex};
+use crate::audit::{Digests, to_hex};
 
 /// What has passed of a request's body and of its answer's.
 #[derive(Default)]
@@ -69,8 +69,8 @@ impl Receipt {
 
     /// What the record shows. Of an upload, which is read piece by piece as it goes up, what was received is what was sent.
     pub(super) fn digests(&self) -> Digests {
-        let finish = |hasher: &Sha256| hex(&hasher.clone().finalize());
-        let judged = self.judged().map(|digest| hex(digest));
+        let finish = |hasher: &Sha256| to_hex(&hasher.clone().finalize());
+        let judged = self.judged().map(|digest| to_hex(digest));
         let sent = self.sent.as_ref().map(finish);
         Digests {
             request_received: judged.clone().or_else(|| sent.clone()),
@@ -87,7 +87,7 @@ mod tests {
 
     #[allow(clippy::unnecessary_wraps)] // as the record has it
     fn of(bytes: &[u8]) -> Option<String> {
-        Some(hex(&Sha256::digest(bytes)))
+        Some(to_hex(&Sha256::digest(bytes)))
     }
 
     fn judged(body: &Bytes) -> Receipt {

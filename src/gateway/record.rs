@@ -10,7 +10,7 @@ use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx, Stage};
 use super::proxy::answered_with;
 use super::whoami::dollars;
-use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, hex};
+use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, to_hex};
 use crate::claude::{Answer, Family, Model};
 use crate::denial::Denial;
 use crate::limit::{Measure, Standing};
@@ -119,7 +119,7 @@ fn draft(session: &Session, ctx: &RequestCtx) -> Record {
         method: request.method.to_string(),
         path: shown(request.uri.path()),
         client: ctx.address,
-        certificate: client_certificate(session).map(|digest| hex(&digest)),
+        certificate: client_certificate(session).map(|digest| to_hex(&digest)),
         session_id: claimed(&request.headers, "x-claude-code-session-id"),
         agent_id: claimed(&request.headers, "x-claude-code-agent-id"),
         parent_agent_id: claimed(&request.headers, "x-claude-code-parent-agent-id"),

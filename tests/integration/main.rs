@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
+mod audit_chain;
 mod bodies;
 mod client_faults;
 mod commands;

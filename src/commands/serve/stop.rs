@@ -42,7 +42,7 @@ impl ShutdownSignalWatch for Stop {
             std::thread::sleep(SETTLE);
             let left = in_flight.wait_for_none(drain);
             let counted = keep_counts(&limits);
-            let recorded = audit.flush(FLUSH);
+            let recorded = audit.stop(FLUSH);
             tracing::info!(requests_cut = left, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
         });

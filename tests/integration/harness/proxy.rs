@@ -19,7 +19,7 @@ pub struct Proxy {
     pub http: Client,
     pub folder: PathBuf,
     admin_url: String,
-    audit: PathBuf,
+    pub audit: PathBuf,
     process: Process,
 }
 

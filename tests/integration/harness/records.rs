@@ -1,6 +1,6 @@
 //! Audit records, as an auditor would read them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -10,13 +10,34 @@ use super::Sandbox;
 /// Longest wait for a record: it is written when the request has ended, which a client cannot see.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// All records of requests that have ended, in an audit folder.
+/// The record of what became of each request, of all segments in an audit folder: neither `begin` lines nor what the log
+/// says of itself.
 pub fn records_of(directory: &Path) -> Vec<Value> {
-    let log = std::fs::read_to_string(directory.join("audit.jsonl")).unwrap_or_default();
+    let is_outcome = |line: &Value| matches!(line["event"].as_str(), Some("end" | "refused" | "answered" | "left"));
+    lines_of(directory).into_iter().filter(is_outcome).collect()
+}
+
+/// Every line of all segments in an audit folder, in their order.
+pub fn lines_of(directory: &Path) -> Vec<Value> {
+    let log = log_of(directory);
     // The last line may be in the middle of being written.
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    let records = whole.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    records.filter(|record| record["event"] != "begin").collect()
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The text of all segments in an audit folder, in their order.
+pub fn log_of(directory: &Path) -> String {
+    segments_of(directory).iter().map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect()
+}
+
+/// The segments in an audit folder, in their order.
+pub fn segments_of(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_str().unwrap().starts_with("audit-")));
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.sort();
+    paths
 }
 
 impl Sandbox {
