@@ -14,6 +14,7 @@ mod peek;
 mod price;
 mod scan;
 mod sse;
+mod text;
 mod tools;
 mod usage;
 
@@ -29,5 +30,6 @@ pub use peek::{Ask, Demand, Features, Peek, Shape, peek};
 pub use price::{Price, Prices, Tariff};
 pub use scan::TopLevel;
 pub use sse::EventReader;
+pub use text::{Piece, PromptText, Role, Unreadable, texts};
 pub use tools::{MCP_TOOLSET, ServerTool};
 pub use usage::{Answer, AnswerReader, CacheCreation, Iteration, OutputDetails, ServerToolUse, Usage};
