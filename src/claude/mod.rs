@@ -2,6 +2,7 @@
 //!
 //! Everything here is plain Rust on bytes; sources are the API reference and the official SDKs.
 
+mod answer_text;
 mod batch_links;
 mod endpoint;
 mod error;
@@ -18,6 +19,7 @@ mod text;
 mod tools;
 mod usage;
 
+pub use answer_text::AnswerText;
 pub use batch_links::relative_results_url;
 pub use endpoint::{BodyRule, Endpoint, EndpointGroup, Match, find};
 pub use error::{ErrorType, error_body, error_event};

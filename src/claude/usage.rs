@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer_text::{self, AnswerText, EventText, MessageText};
 use super::scan::TopLevel;
 use super::sse::EventReader;
 
@@ -140,12 +141,14 @@ pub struct Answer {
 pub struct AnswerReader {
     answer: Answer,
     body: Body,
+    first_content: bool,
+    missed_text: bool,
 }
 
 #[derive(Debug)]
 enum Body {
     Sse(EventReader),
-    Json(TopLevel),
+    Json(TopLevel, MessageText),
     Other,
 }
 
@@ -157,11 +160,11 @@ impl AnswerReader {
         let body = if media_type.eq_ignore_ascii_case(b"text/event-stream") {
             Body::Sse(EventReader::default())
         } else if media_type.eq_ignore_ascii_case(b"application/json") {
-            Body::Json(TopLevel::new(&["model", "usage", "stop_reason", "error"]))
+            Body::Json(TopLevel::new(&["model", "usage", "stop_reason", "error"]), MessageText::default())
         } else {
             Body::Other
         };
-        Self { answer: Answer::default(), body }
+        Self { answer: Answer::default(), body, first_content: false, missed_text: false }
     }
 
     /// Whether a stream stands between two events, where another one may follow.
@@ -176,18 +179,62 @@ impl AnswerReader {
 
     /// Looks at the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
-        let answer = &mut self.answer;
         match &mut self.body {
-            Body::Sse(events) => events.feed(chunk, |name, data| answer.take_event(name, data)),
-            Body::Json(json) => json.feed(chunk),
+            Body::Sse(events) => events.feed(chunk, |name, data| {
+                self.answer.take_event(name, data);
+                self.first_content |= begins_content(name, data, self.first_content);
+            }),
+            Body::Json(json, _) => json.feed(chunk),
             Body::Other => {}
         }
+    }
+
+    /// The same as [`feed`](Self::feed), and tells the answer's words: what a piece is, the decoded piece, and the index of
+    /// its block. The pieces come in the order that they were sent in; a stream's are those of its events, those of JSON are
+    /// cut where chunks are. Signatures, citations and results of tools that the API runs are not told. All chunks of an
+    /// answer must be fed in the same way.
+    pub fn feed_with(&mut self, chunk: &[u8], mut on_text: impl FnMut(AnswerText, &str, u64)) {
+        match &mut self.body {
+            Body::Sse(events) => {
+                events.feed(chunk, |name, data| {
+                    self.answer.take_event(name, data);
+                    let text = match name {
+                        b"content_block_delta" => answer_text::of_delta(data),
+                        b"content_block_start" => answer_text::of_start(data),
+                        _ => return,
+                    };
+                    self.first_content |= name == b"content_block_delta" || matches!(text, EventText::Piece(..));
+                    match text {
+                        EventText::Piece(kind, text, index) => on_text(kind, &text, index),
+                        EventText::Unreadable => self.missed_text = true,
+                        EventText::None => {}
+                    }
+                });
+                self.missed_text |= events.has_skipped();
+            }
+            Body::Json(json, text) => {
+                json.feed(chunk);
+                text.feed(chunk, &mut on_text);
+            }
+            Body::Other => {}
+        }
+    }
+
+    /// Whether a stream's first content has come: the first delta of a block, or a block that begins with words.
+    pub fn first_content_seen(&self) -> bool {
+        self.first_content
+    }
+
+    /// Whether a stream had content that [`feed_with`](Self::feed_with) could not tell: an event longer than 1 MiB, or one
+    /// that is not spelled as the API does.
+    pub fn has_missed_text(&self) -> bool {
+        self.missed_text
     }
 
     /// What has been read so far.
     pub fn answer(&self) -> Answer {
         let mut answer = self.answer.clone();
-        if let Body::Json(json) = &self.body {
+        if let Body::Json(json, _) = &self.body {
             answer.model = json.value("model");
             answer.usage = json.value("usage");
             answer.stop_reason = json.value("stop_reason");
@@ -195,6 +242,15 @@ impl AnswerReader {
             answer.complete = json.is_complete();
         }
         answer
+    }
+}
+
+/// Whether an event is the first content of a stream. A block's start is read only until then.
+fn begins_content(name: &[u8], data: &[u8], seen: bool) -> bool {
+    match name {
+        b"content_block_delta" => true,
+        b"content_block_start" if !seen => matches!(answer_text::of_start(data), EventText::Piece(..)),
+        _ => false,
     }
 }
 
@@ -265,6 +321,9 @@ struct ErrorBody {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
     use super::*;
 
     fn read(content_type: &str, body: &str) -> Answer {
@@ -345,5 +404,121 @@ data: {"type":"message_stop"}
             Some("not_found_error")
         );
         assert_eq!(read("text/html", "<html>usage</html>"), Answer::default());
+    }
+
+    fn told(content_type: &str, chunks: &[&[u8]]) -> (Vec<(AnswerText, String, u64)>, bool) {
+        let mut reader = AnswerReader::new(Some(content_type.as_bytes()));
+        let mut pieces: Vec<(AnswerText, String, u64)> = Vec::new();
+        for chunk in chunks {
+            reader.feed_with(chunk, |kind, text, index| match pieces.last_mut() {
+                Some((last, so_far, at)) if (*last, *at) == (kind, index) => so_far.push_str(text),
+                _ => pieces.push((kind, text.to_owned(), index)),
+            });
+        }
+        (pieces, reader.has_missed_text())
+    }
+
+    fn words() -> impl Strategy<Value = String> {
+        prop::collection::vec(
+            prop::sample::select(vec!["a", "\"", "\\", "\n", "é", "\u{1F600}", "\u{1}", "{", "]", ",", ":"]),
+            0..8,
+        )
+        .prop_map(|parts| parts.concat())
+    }
+
+    fn escaped(json: &str) -> String {
+        let mut units = [0; 2];
+        let escape = |char: char| match char {
+            char if char.is_ascii() => char.to_string(),
+            char => char.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04X}")).collect(),
+        };
+        json.chars().map(escape).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_stream_and_json_tell_the_same_words_wherever_they_are_cut(
+            texts in prop::collection::vec((0..3_u8, words(), words()), 1..5), size in 1..40_usize, ascii: bool,
+        ) {
+            let (mut blocks, mut sse, mut expected) = (Vec::new(), String::new(), Vec::new());
+            for (index, (kind, first, second)) in texts.iter().enumerate() {
+                let whole = [first.as_str(), second].concat();
+                let input = json!({"text": whole, "n": [1, {"thinking": second}]});
+                let (kind, block, deltas) = match kind {
+                    0 => (AnswerText::Text, json!({"type": "text", "citations": [{"text": "no"}], "text": whole}),
+                        [json!({"type": "text_delta", "text": first}), json!({"type": "text_delta", "text": second})]),
+                    1 => (AnswerText::Thinking, json!({"type": "thinking", "thinking": whole, "signature": "no"}),
+                        [json!({"type": "thinking_delta", "thinking": whole}), json!({"type": "signature_delta", "signature": "no"})]),
+                    _ => (AnswerText::ToolInput, json!({"type": "tool_use", "id": "no", "input": input}),
+                        [json!({"type": "input_json_delta", "partial_json": ""}), json!({"type": "input_json_delta", "partial_json": input.to_string()})]),
+                };
+                for delta in deltas {
+                    let event = json!({"type": "content_block_delta", "index": index, "delta": delta});
+                    sse += &format!("event: content_block_delta\ndata: {event}\n\n");
+                }
+                blocks.push(block);
+                let text = if kind == AnswerText::ToolInput { input.to_string() } else { whole };
+                if !text.is_empty() {
+                    expected.push((kind, text, index as u64));
+                }
+            }
+            let body = json!({"id": "no", "usage": {"content": [{"text": "no"}]}, "content": blocks, "z": [{"text": "no"}]}).to_string();
+            prop_assert_eq!(told("text/event-stream", &told_in_pieces(&sse, size)), (expected.clone(), false));
+            prop_assert_eq!(told("application/json", &told_in_pieces(&body, size)), (expected.clone(), false));
+            if ascii {
+                expected.iter_mut().filter(|piece| piece.0 == AnswerText::ToolInput).for_each(|piece| piece.1 = escaped(&piece.1));
+                prop_assert_eq!(told("application/json", &told_in_pieces(&escaped(&body), size)), (expected, false));
+            }
+        }
+    }
+
+    fn told_in_pieces(text: &str, size: usize) -> Vec<&[u8]> {
+        text.as_bytes().chunks(size).collect()
+    }
+
+    #[test]
+    fn first_content_is_a_delta_or_a_block_that_begins_with_words() {
+        for (events, first) in [
+            ("event: message_start\ndata: {}\n\n", false),
+            (
+                "event: content_block_start\ndata: {\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n",
+                false,
+            ),
+            (
+                "event: content_block_start\ndata: {\"index\":0,\"content_block\":{\"type\":\"tool_use\",\"input\":{}}}\n\n",
+                false,
+            ),
+            (
+                "event: content_block_start\ndata: {\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"a\"}}\n\n",
+                true,
+            ),
+            ("event: content_block_delta\ndata: {}\n\n", true),
+        ] {
+            for with_text in [false, true] {
+                let mut reader = AnswerReader::new(Some(b"text/event-stream"));
+                if with_text {
+                    reader.feed_with(events.as_bytes(), |_, _, _| ());
+                } else {
+                    reader.feed(events.as_bytes());
+                }
+                assert_eq!(reader.first_content_seen(), first, "{events}");
+            }
+        }
+    }
+
+    #[test]
+    fn content_that_cannot_be_told_is_noted() {
+        let long =
+            format!("event: content_block_delta\ndata: {{\"delta\":{{\"text\":\"{}\"}}}}\n\n", "x".repeat(1 << 20));
+        for stream in [long.as_str(), "event: content_block_delta\ndata: {\n\n"] {
+            assert_eq!(told("text/event-stream", &told_in_pieces(stream, 1000)), (vec![], true));
+        }
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_reads_as_a_replacement() {
+        let body = r#"{"content":[{"t\u0065xt":"\ud83dx\ud83d\ud83d\ude00\ude00"}]}"#;
+        let expected = (AnswerText::Text, "\u{fffd}x\u{fffd}\u{1f600}\u{fffd}".to_owned(), 0);
+        assert_eq!(told("application/json", &told_in_pieces(body, 1)), (vec![expected], false));
     }
 }
