@@ -245,12 +245,11 @@ impl MessageText {
             }
             return;
         };
-        match char::decode_utf16([high, unit]).next() {
-            Some(Ok(char)) => self.push(Some(char)),
-            _ => {
-                self.push(None);
-                self.unit(unit);
-            }
+        if let Some(Ok(char)) = char::decode_utf16([high, unit]).next() {
+            self.push(Some(char));
+        } else {
+            self.push(None);
+            self.unit(unit);
         }
     }
 

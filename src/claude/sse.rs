@@ -8,6 +8,7 @@ use memchr::memchr2;
 
 /// Finds events in the chunks of a stream, wherever the chunks are cut.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // a state machine: each is a bit of its state
 pub struct EventReader {
     /// The line under way, when a chunk ended inside it.
     line: Vec<u8>,
@@ -18,6 +19,7 @@ pub struct EventReader {
     name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    /// Some line was past [`MAX_LINE`].
     skipped: bool,
 }
 

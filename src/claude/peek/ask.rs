@@ -166,8 +166,8 @@ impl Reader {
         let spelled = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
         let fits = !name.is_empty() && prefix.len() + name.len() <= MAX_TOOL_NAME && name.bytes().all(spelled);
         let name = if fits { name } else { "*" };
-        let is_it = |seen: &Box<str>| seen.strip_prefix(prefix) == Some(name);
-        if tools.len() < MAX_TOOL_NAMES && !tools.iter().any(is_it) {
+        let is_new = !tools.iter().any(|seen| seen.strip_prefix(prefix) == Some(name));
+        if tools.len() < MAX_TOOL_NAMES && is_new {
             tools.push([prefix, name].concat().into());
         }
     }

@@ -69,10 +69,11 @@ enum Field {
 }
 
 impl Place {
+    #[allow(clippy::match_same_arms)] // a table, in the order of the places
     fn field(self, key: &str) -> Field {
         use Field::{At, Begins, Keyed, Opaque, Skipped, Turns, Word};
         match (self, key) {
-            (Self::Message, "system") | (Self::Resource, "system") => Begins(Role::System),
+            (Self::Message | Self::Resource, "system") => Begins(Role::System),
             (Self::Message, "messages") => Turns,
             (Self::Resource, "messages") => At(Self::Turn),
             (Self::Message | Self::Resource, "tools") => At(Self::Free(Role::ToolDefinition)),
@@ -82,7 +83,7 @@ impl Place {
             (Self::Batch, "requests") => At(Self::BatchItem),
             (Self::BatchItem, "params") => At(Self::Message),
             (Self::BatchItem, "custom_id") => At(Self::Free(Role::Other)),
-            (Self::Turn, "content") | (Self::Resource, "content") => Begins(Role::Prompt),
+            (Self::Turn | Self::Resource, "content") => Begins(Role::Prompt),
             (Self::Turn, "role") | (Self::Turn | Self::Content(_) | Self::Source(_) | Self::Citation, "type") => Word,
             (Self::Content(role), "text" | "thinking") => At(Self::Content(role)),
             (Self::Content(_), "content") => Begins(Role::ToolResult),
