@@ -4,6 +4,7 @@
 mod check;
 mod doctor;
 mod explain;
+mod redact;
 mod sandbox;
 mod serve;
 mod token;
@@ -70,6 +71,11 @@ enum Command {
         after_help = "Example:\n  portcullis token --config portcullis.toml --subject alice --scope claude:haiku --scope claude:sonnet"
     )]
     Token(token::Arguments),
+    /// Mask personal data and secrets in text from stdin to stdout
+    #[command(
+        after_help = "Examples:\n  portcullis redact < letter.txt\n  portcullis redact --config portcullis.toml --jsonl < cases.jsonl\n\nText is UTF-8. Without --config all detectors run, with tags of a random key."
+    )]
+    Redact(redact::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +100,7 @@ impl Cli {
             Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
+            Command::Redact(arguments) => redact::command(&arguments),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -113,6 +113,11 @@ impl Kind {
         Self(name)
     }
 
+    /// Whether it opens something.
+    pub fn is_secret(self) -> bool {
+        Self::SECRETS.contains(&self)
+    }
+
     /// The name, in upper case with underscores.
     pub const fn name(self) -> &'static str {
         self.0

@@ -1,14 +1,16 @@
 //! The detectors, compiled, and the one pass over a text.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
-use regex_automata::util::captures::Captures;
-use regex_automata::{Anchored, Input};
+use regex_automata::{Anchored, Input, PatternID};
 
+use super::custom::{Allowed, Custom};
 use super::rule::{Proof, Rule};
-use super::{Kind, personal, secret};
+use super::stream::MaskStream;
+use super::{Kind, TagKey, personal, secret};
 
 /// Something that was found, in byte offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,41 @@ pub struct Span {
     pub kind: Kind,
     /// Where it is; both ends lie between characters.
     pub range: Range<usize>,
+}
+
+/// A text without what was found in it.
+#[derive(Debug, Default)]
+pub struct Masked {
+    /// The text, with a tag in the place of each value.
+    pub text: String,
+    /// How often each kind was found, those that are only flagged included.
+    pub findings: Findings,
+}
+
+/// How often each kind was found.
+pub type Findings = BTreeMap<Kind, u64>;
+
+/// What becomes of what a detector finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Action {
+    /// A tag takes its place, and it is counted.
+    #[default]
+    Mask,
+    /// It is counted, and stays.
+    Flag,
+    /// It is not looked for.
+    Off,
+}
+
+/// Which detectors run, and what becomes of what they find.
+#[derive(Debug, Default)]
+pub struct Detectors {
+    /// Kinds with another action than [`Action::Mask`].
+    pub actions: BTreeMap<Kind, Action>,
+    /// Patterns of the configuration's own.
+    pub custom: Vec<Custom>,
+    /// Values that are let be.
+    pub allow: Vec<Allowed>,
 }
 
 /// A possible span, before overlaps are decided.
@@ -41,42 +78,115 @@ pub struct Masker {
     /// For each literal of `anchors`, the index of its rule.
     owners: Vec<usize>,
     rules: Vec<Compiled>,
+    detectors: Detectors,
+    key: TagKey,
 }
 
 impl Masker {
-    /// Compiles the detectors.
+    /// Compiles the detectors. Takes some milliseconds.
     ///
     /// # Errors
-    /// Names the pattern that does not compile.
-    pub fn new() -> Result<Self, String> {
-        let mut literals = Vec::new();
-        let mut owners = Vec::new();
-        let mut rules = Vec::new();
+    /// Names the pattern that does not compile, which is a fault of this program.
+    pub fn new(detectors: Detectors, key: TagKey) -> Result<Self, String> {
+        let (mut literals, mut owners, mut rules) = (Vec::new(), Vec::new(), Vec::new());
         for rule in personal::RULES.iter().chain(secret::RULES) {
+            if detectors.actions.get(&rule.kind) == Some(&Action::Off) {
+                continue;
+            }
             let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
-            let group = regex.group_info().to_index(regex_automata::PatternID::ZERO, "v").unwrap_or(0);
+            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
             literals.extend_from_slice(rule.anchors);
             owners.extend(std::iter::repeat_n(rules.len(), rule.anchors.len()));
             rules.push(Compiled { rule, regex, group });
         }
-        let anchors = AhoCorasickBuilder::new()
+        let anchors = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
             .build(literals)
             .map_err(|error| error.to_string())?;
-        Ok(Self { anchors, owners, rules })
+        Ok(Self { anchors, owners, rules, detectors, key })
     }
 
-    /// Tries the rules at every place where one of their literals is.
-    pub(super) fn find_by_anchor(&self, text: &str, found: &mut Vec<Found>) {
-        for hit in self.anchors.find_overlapping_iter(text) {
-            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.rules.get(*owner));
-            if let Some(rule) = rule {
-                found.extend(rule.find(text, hit.start()..hit.end()));
+    /// What is in the text, in order, not overlapping.
+    pub fn scan(&self, text: &str) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut taken = 0;
+        for found in self.find(text) {
+            if let Some(span) = settle(&found, &mut taken) {
+                spans.push(span);
             }
         }
+        spans
     }
+
+    /// The text with a tag in the place of each value.
+    pub fn mask(&self, text: &str) -> Masked {
+        let mut masked = Masked { text: String::with_capacity(text.len()), findings: Findings::new() };
+        let mut written = 0;
+        for span in self.scan(text) {
+            *masked.findings.entry(span.kind).or_default() += 1;
+            if self.action(span.kind) == Action::Mask {
+                masked.text.push_str(text.get(written..span.range.start).unwrap_or_default());
+                self.write_tag(&span, text, &mut masked.text);
+                written = span.range.end;
+            }
+        }
+        masked.text.push_str(text.get(written..).unwrap_or_default());
+        masked
+    }
+
+    /// Masks a text that comes in pieces; see [`MaskStream`].
+    pub fn stream(&self) -> MaskStream<'_> {
+        MaskStream::new(self)
+    }
+
+    /// What becomes of values of this kind.
+    pub fn action(&self, kind: Kind) -> Action {
+        self.detectors.actions.get(&kind).copied().unwrap_or_default()
+    }
+
+    pub(super) fn write_tag(&self, span: &Span, text: &str, to: &mut String) {
+        self.key.write(span.kind, text.get(span.range.clone()).unwrap_or_default(), to);
+    }
+
+    /// All that may be in the text, in the order in which [`settle`] decides: by where it begins; of those that begin at one
+    /// place the longest first, and of those the surest.
+    pub(super) fn find(&self, text: &str) -> Vec<Found> {
+        let mut found = Vec::new();
+        personal::find(text, &mut found);
+        for hit in self.anchors.find_overlapping_iter(text) {
+            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.rules.get(*owner));
+            found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
+        }
+        for custom in &self.detectors.custom {
+            // Each place is tried by itself, so that one match does not depend on where the text before it was cut.
+            let mut at = 0;
+            while let Some(hit) = custom.regex.search(&Input::new(text).span(at..text.len())) {
+                found.push(Found { range: hit.range(), kind: custom.kind, proof: Proof::Checked });
+                at = text.ceil_char_boundary(hit.start() + 1);
+            }
+        }
+        found.retain(|found| {
+            self.action(found.kind) != Action::Off && {
+                let value = text.get(found.range.clone()).unwrap_or_default();
+                !value.is_empty() && !self.detectors.allow.iter().any(|allowed| allowed.covers(value))
+            }
+        });
+        found.sort_by(|a, b| (a.range.start, b.range.end, a.proof).cmp(&(b.range.start, a.range.end, b.proof)));
+        found
+    }
+}
+
+/// Decides overlaps, from left to right, `taken` being where the last span ended. What begins inside another span and ends
+/// past it is masked from there on, for no part of it may be read; what ends inside is a part of the other.
+pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
+    let start = found.range.start.max(*taken);
+    if found.range.end <= start {
+        return None;
+    }
+    *taken = found.range.end;
+    Some(Span { kind: found.kind, range: start..found.range.end })
 }
 
 impl Compiled {
@@ -84,25 +194,23 @@ impl Compiled {
     fn find(&self, text: &str, at: Range<usize>) -> Option<Found> {
         let rule = self.rule;
         let is_anchored = rule.back == 0 && rule.reach == 0;
-        let from = at.start.saturating_sub(rule.back);
+        let from = text.floor_char_boundary(at.start.saturating_sub(rule.back));
         let last = if is_anchored { from } else { at.end + rule.reach };
-        let to = (last + rule.longest).min(text.len());
-        let input = Input::new(text)
-            .span(text.floor_char_boundary(from)..text.floor_char_boundary(to))
-            .anchored(if is_anchored { Anchored::Yes } else { Anchored::No });
+        let to = text.floor_char_boundary(last + rule.longest);
+        let anchored = if is_anchored { Anchored::Yes } else { Anchored::No };
+        let input = Input::new(text).span(from..to).anchored(anchored);
+        let whole = self.regex.search(&input).filter(|whole| whole.start() <= last)?;
         let range = if self.group == 0 {
-            self.regex.search(&input)?.range()
+            whole.range()
         } else {
-            let mut captures: Captures = self.regex.create_captures();
+            let mut captures = self.regex.create_captures();
             self.regex.search_captures(&input, &mut captures);
-            if captures.get_match()?.start() > last {
-                return None;
-            }
             captures.get_group(self.group)?.range()
         };
-        if range.is_empty() || (self.group == 0 && range.start > last) || !(rule.check)(text.get(range.clone())?) {
-            return None;
-        }
-        Some(Found { range, kind: rule.kind, proof: rule.proof })
+        let is_one = !range.is_empty() && (rule.check)(text.get(range.clone())?);
+        is_one.then_some(Found { range, kind: rule.kind, proof: rule.proof })
     }
 }
+
+#[cfg(test)]
+mod tests;

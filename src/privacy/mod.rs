@@ -5,11 +5,17 @@
 //! finds is validated (check digits, number ranges, words near by). So the work is linear in the text, and what is found at a
 //! place depends on a bounded piece of text around it, which is why a stream is masked as the whole text would be.
 
+mod custom;
 mod kind;
 mod masker;
 mod personal;
 mod rule;
 mod secret;
+mod stream;
+mod tag;
 
+pub use custom::{Allowed, Custom};
 pub use kind::Kind;
-pub use masker::{Masker, Span};
+pub use masker::{Action, Detectors, Findings, Masked, Masker, Span};
+pub use stream::MaskStream;
+pub use tag::TagKey;
