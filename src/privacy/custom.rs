@@ -22,6 +22,11 @@ pub struct Custom {
 }
 
 impl Custom {
+    /// What its matches are.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     /// Compiles the pattern (the syntax of Rust's `regex`) under a name of upper-case letters, digits and underscores.
     ///
     /// # Errors

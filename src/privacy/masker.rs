@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::str::FromStr;
+use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
@@ -45,6 +47,19 @@ pub enum Action {
     Off,
 }
 
+impl FromStr for Action {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "mask" => Ok(Self::Mask),
+            "flag" => Ok(Self::Flag),
+            "off" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
+
 /// Which detectors run, and what becomes of what they find.
 #[derive(Debug, Default)]
 pub struct Detectors {
@@ -72,40 +87,37 @@ struct Compiled {
     group: usize,
 }
 
-/// The detectors, compiled once and shared.
-pub struct Masker {
+/// The rules of the tables, and the automaton that finds where to try them.
+struct Rules {
     anchors: AhoCorasick,
     /// For each literal of `anchors`, the index of its rule.
     owners: Vec<usize>,
     rules: Vec<Compiled>,
+}
+
+/// Compiled once for the process: they do not depend on the configuration.
+static RULES: LazyLock<Result<Rules, String>> = LazyLock::new(Rules::compile);
+
+/// The detectors, and what becomes of what they find.
+pub struct Masker {
+    rules: &'static Rules,
     detectors: Detectors,
     key: TagKey,
 }
 
 impl Masker {
-    /// Compiles the detectors. Takes some milliseconds.
+    /// The detectors with these actions. The first one compiles all rules, which takes some milliseconds.
     ///
     /// # Errors
-    /// Names the pattern that does not compile, which is a fault of this program.
+    /// Names the rule that does not compile, which is a fault of this program.
     pub fn new(detectors: Detectors, key: TagKey) -> Result<Self, String> {
-        let (mut literals, mut owners, mut rules) = (Vec::new(), Vec::new(), Vec::new());
-        for rule in personal::RULES.iter().chain(secret::RULES) {
-            if detectors.actions.get(&rule.kind) == Some(&Action::Off) {
-                continue;
-            }
-            let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
-            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
-            literals.extend_from_slice(rule.anchors);
-            owners.extend(std::iter::repeat_n(rules.len(), rule.anchors.len()));
-            rules.push(Compiled { rule, regex, group });
-        }
-        let anchors = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(literals)
-            .map_err(|error| error.to_string())?;
-        Ok(Self { anchors, owners, rules, detectors, key })
+        let rules = RULES.as_ref().map_err(Clone::clone)?;
+        Ok(Self { rules, detectors, key })
+    }
+
+    /// The key of the tags, from which others can be made.
+    pub fn tag_key(&self) -> &TagKey {
+        &self.key
     }
 
     /// What is in the text, in order, not overlapping.
@@ -155,10 +167,7 @@ impl Masker {
     pub(super) fn find(&self, text: &str) -> Vec<Found> {
         let mut found = Vec::new();
         personal::find(text, &mut found);
-        for hit in self.anchors.find_overlapping_iter(text) {
-            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.rules.get(*owner));
-            found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
-        }
+        self.rules.find(text, &mut found);
         for custom in &self.detectors.custom {
             // Each place is tried by itself, so that one match does not depend on where the text before it was cut.
             let mut at = 0;
@@ -187,6 +196,34 @@ pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
     }
     *taken = found.range.end;
     Some(Span { kind: found.kind, range: start..found.range.end })
+}
+
+impl Rules {
+    fn compile() -> Result<Self, String> {
+        let (mut literals, mut owners, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        for rule in personal::RULES.iter().chain(secret::RULES) {
+            let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
+            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
+            literals.extend_from_slice(rule.anchors);
+            owners.extend(std::iter::repeat_n(rules.len(), rule.anchors.len()));
+            rules.push(Compiled { rule, regex, group });
+        }
+        let anchors = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(literals)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { anchors, owners, rules })
+    }
+
+    /// Tries each rule at every place where one of its literals is.
+    fn find(&self, text: &str, found: &mut Vec<Found>) {
+        for hit in self.anchors.find_overlapping_iter(text) {
+            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.rules.get(*owner));
+            found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
+        }
+    }
 }
 
 impl Compiled {

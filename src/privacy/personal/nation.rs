@@ -30,8 +30,7 @@ const fn hinted(kind: Kind, shape: &'static str, needs: Topics) -> Number {
     Number { kind, shape, groups: &[], check: |_| true, needs, proof: Proof::Hinted }
 }
 
-const CARD: &[&[u8]] =
-    &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3], &[4, 4, 4, 3], &[4, 4, 4], &[4, 4, 4, 1]];
+const CARD: &[&[u8]] = &[&[4, 4, 4, 4], &[4, 6, 5], &[4, 6, 4], &[4, 4, 4, 4, 3]];
 const THREES: &[&[u8]] = &[&[3, 3, 3]];
 
 /// Of those with one check digit and no more, the ones before take the text.
@@ -74,7 +73,9 @@ pub const NUMBERS: &[Number] = &[
     // Australia
     checked(Kind::AU_ABN, "99999999999", &[&[2, 3, 3, 3]], is_abn),
     checked(Kind::AU_ACN, "999999999", THREES, is_acn),
-    checked(Kind::AU_TFN, "999999999", THREES, |text| weighted(text, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0),
+    checked(Kind::AU_TFN, "999999999", THREES, |text| {
+        is_plain(text) && weighted(text, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0
+    }),
     checked(Kind::AU_MEDICARE, "9999999999", &[&[4, 5, 1]], is_medicare),
     // Canada
     checked(Kind::CA_SIN, "999999999", THREES, |text| luhn(text) && !text.starts_with(b"0") && !text.starts_with(b"8")),
@@ -114,7 +115,7 @@ pub const NUMBERS: &[Number] = &[
     checked(Kind::KR_RRN, "9999999999999", &[&[6, 7]], |text| is_korean(text, b"1234", 11)),
     checked(Kind::KR_FRN, "9999999999999", &[&[6, 7]], |text| is_korean(text, b"5678", 13)),
     Number {
-        proof: Proof::Hinted,
+        proof: Proof::Shaped,
         ..checked(Kind::KR_DRIVER_LICENSE, "999999999999", &[&[2, 2, 6, 2]], is_korean_licence)
     },
     // Nigeria
@@ -126,6 +127,10 @@ pub const NUMBERS: &[Number] = &[
     checked(Kind::SE_PERSONNUMMER, "999999999999", &[&[8, 4]], |text| text.get(2..).is_some_and(is_swedish_person)),
     checked(Kind::SE_ORGANISATIONSNUMMER, "9999999999", &[&[6, 4]], |text| text.get(2) >= Some(&b'2') && luhn(text)),
     // Singapore
+    Number {
+        check: |text| text.first().is_some_and(|kind| b"STFGM".contains(kind)),
+        ..hinted(Kind::SG_NRIC_FIN, "A9999999A", Topics::NONE)
+    },
     checked(Kind::SG_NRIC_FIN, "A9999999A", &[], is_nric),
     // Thailand
     checked(Kind::TH_TNIN, "9999999999999", &[&[1, 4, 5, 2, 1]], is_thai),
@@ -183,7 +188,7 @@ fn is_itin(text: &[u8]) -> bool {
 /// The Luhn digit over the number behind 80840, which adds 24 (45 CFR 162.406).
 fn is_npi(text: &[u8]) -> bool {
     let prefixed: Vec<u8> = [b"80840", text].concat();
-    matches!(text.first(), Some(b'1' | b'2')) && luhn(&prefixed) && !check::is_one_digit(text)
+    matches!(text.first(), Some(b'1' | b'2')) && luhn(&prefixed) && !text.get(..9).is_some_and(check::is_one_digit)
 }
 
 fn is_mbi(text: &[u8]) -> bool {
@@ -345,7 +350,7 @@ fn is_korean(text: &[u8], kinds: &[u8], base: u32) -> bool {
 }
 
 fn is_korean_licence(text: &[u8]) -> bool {
-    (11..=28).contains(&part(text, 0, 2)) && !check::is_counting(text)
+    (11..=28).contains(&part(text, 0, 2))
 }
 
 fn is_pesel(text: &[u8]) -> bool {

@@ -36,7 +36,7 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     }
     let (groups, digits) = read(cursor, start);
     let is_after_number = before == b' ' && before_that.is_ascii_digit();
-    let Some((length, proof)) = judge(&groups, &digits, is_plus, || {
+    let Some((length, proof)) = judge(&groups, &digits, is_plus, is_after_number, || {
         let end = groups.last().map_or(start, |group| group.end);
         !is_after_number && context::around(cursor, begin..end).has(Topics::PHONE)
     }) else {
@@ -79,13 +79,24 @@ fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u
 }
 
 /// How many groups are the number, if they are one.
-fn judge(groups: &[Group], digits: &[u8], is_plus: bool, is_named: impl FnOnce() -> bool) -> Option<(usize, Proof)> {
+fn judge(
+    groups: &[Group],
+    digits: &[u8],
+    is_plus: bool,
+    is_after_number: bool,
+    is_named: impl FnOnce() -> bool,
+) -> Option<(usize, Proof)> {
     let lengths: SmallVec<[u8; 12]> = groups.iter().map(|group| group.digits).collect();
     let count = |groups: usize| lengths.iter().take(groups).map(|digits| usize::from(*digits)).sum::<usize>();
     let all = (1..=groups.len()).rev().find(|groups| count(*groups) <= MOST_DIGITS)?;
     let has = |byte: u8| groups.iter().take(all).any(|group| group.separator == byte);
     let total = count(all);
-    if is_plus || (digits.starts_with(b"00") && !digits.starts_with(b"000") && (10..=15).contains(&total)) {
+    let is_prefixed = digits.starts_with(b"00")
+        && !digits.starts_with(b"000")
+        && all > 1
+        && lengths.first() < Some(&6)
+        && (10..=15).contains(&total);
+    if is_plus || is_prefixed {
         let code = if is_plus { digits } else { digits.get(2..)? };
         let most = if code.starts_with(b"1") { 11 } else { 14 } + if is_plus { 0 } else { 2 };
         let taken = (1..=all).rev().find(|groups| count(*groups) <= most)?;
@@ -95,13 +106,16 @@ fn judge(groups: &[Group], digits: &[u8], is_plus: bool, is_named: impl FnOnce()
     if let Some(groups) = north_american(&lengths, digits, groups) {
         return Some((groups, Proof::Shaped));
     }
-    let is_date = matches!(lengths.as_slice(), [2, 2, 4, ..] | [4, 2, 2, ..] | [1 | 2, 1 | 2, 2 | 4]);
+    let is_date = matches!(lengths.as_slice(), [2, 2, 4, ..] | [1 | 2, 1 | 2, 2 | 4] | [3, 2, 4])
+        || matches!(lengths.as_slice(), [4, 2, 2, ..] if digits.starts_with(b"19") || digits.starts_with(b"20"));
     let is_dotted =
         has(b'.') && !matches!(lengths.get(..all)?, [2, 2, 2, 2, 2] | [3, 3, 4] | [2, 3, 4] | [4, 3, 3] | [2, 4, 4]);
     let is_national = digits.starts_with(b"0")
         && digits.get(1) != Some(&b'0')
         && (9..=11).contains(&total)
         && !has(b'/')
+        && !(has(b' ') && has(b'-'))
+        && !(is_after_number && has(b' '))
         && (all > 2 || lengths.first() > Some(&1))
         && !(all == 1 && (total < 10 || check::is_counting(digits)));
     if is_national && !is_date && !is_dotted && lengths.iter().take(all).all(|length| *length < 10 || all == 1) {

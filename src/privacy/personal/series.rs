@@ -18,6 +18,7 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     let mut groups: SmallVec<[u8; 12]> = SmallVec::new();
     let (mut at, mut separator, mut has_lower) = (start, None, false);
     let mut topics = None;
+    let is_after_number = cursor.byte_before(start) == b' ' && start > 1 && cursor.byte(start - 2).is_ascii_digit();
     loop {
         let end = cursor.forth(at, LONGEST + 1, is_word);
         let word = cursor.get(at..end).as_bytes();
@@ -27,14 +28,16 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
         has_lower |= word.iter().any(u8::is_ascii_lowercase);
         joined.extend(word.iter().map(u8::to_ascii_uppercase));
         groups.push(u8::try_from(word.len()).unwrap_or(u8::MAX));
-        if joined.len() > 5 && !goes_on(cursor, end) {
+        // Between groups of another value, such as an IBAN, any four digits in a row look like some number's.
+        let is_inside = groups.len() > 1 && joined.len() < 13 && separator == Some(b' ') && is_after_number;
+        if joined.len() > 5 && !is_inside && !goes_on(cursor, end) {
             let topics = &mut || *topics.get_or_insert_with(|| context::around(cursor, start..end));
             evaluate(&joined, &groups, has_lower, topics, |kind, proof| {
                 found.push(Found { range: start..end, kind, proof });
             });
         }
         let next = cursor.byte(end);
-        if !matches!(next, b' ' | b'-' | b'.' | b'/') || *separator.get_or_insert(next) != next || groups.len() > 11 {
+        if !matches!(next, b' ' | b'-' | b'.') || *separator.get_or_insert(next) != next || groups.len() > 11 {
             return;
         }
         at = end + 1;
@@ -71,7 +74,10 @@ fn evaluate(
         add(Kind::IBAN, Proof::Checked);
     }
     for number in nation::NUMBERS.iter().filter(|number| has_shape(number, joined)) {
-        let is_grouped = groups.len() == 1 || number.groups.contains(&groups);
+        let is_grouped = match groups.len() {
+            1 => number.kind != Kind::KR_DRIVER_LICENSE || topics().has(Topics::DRIVER),
+            _ => number.groups.contains(&groups),
+        };
         if !is_grouped || !(number.check)(joined) {
             continue;
         }
@@ -83,6 +89,10 @@ fn evaluate(
         if needs == Topics::NONE || topics().has(needs) {
             add(number.kind, number.proof);
         }
+    }
+    let digits = (12..=19).contains(&joined.len()) && joined.iter().all(u8::is_ascii_digit);
+    if digits && groups.len() == 1 && check::luhn(joined) && topics().has(Topics::CARD) {
+        add(Kind::CREDIT_CARD, Proof::Shaped);
     }
     let is_number = joined.iter().all(u8::is_ascii_digit);
     let letters = joined.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
@@ -108,13 +118,13 @@ fn has_shape(number: &Number, joined: &[u8]) -> bool {
 /// Whether the number is a payment card's: the issuer's range and length (ISO/IEC 7812) and the check digit.
 pub fn is_card(number: &[u8]) -> bool {
     let prefix = |length: usize| number.get(..length).map_or(0, check::number);
-    let (two, three, four, six) = (prefix(2), prefix(3), prefix(4), prefix(6));
-    let lengths = match (two, three, four, six) {
+    let (two, three, four) = (prefix(2), prefix(3), prefix(4));
+    let lengths = match (two, three, four) {
         (40..=49, ..) => [13, 16, 19].as_slice(),
-        (51..=55, ..) | (_, _, 2221..=2720 | 2200..=2204 | 9792, _) => &[16],
-        (34 | 37, ..) | (10..=19, ..) | (_, _, 2131, _) => &[15],
-        (_, 300..=305, ..) | (_, _, 3095, _) | (36 | 38 | 39, ..) => &[14, 16, 17, 18, 19],
-        (_, _, 3528..=3589, _) => &[16, 17, 18, 19],
+        (51..=55, ..) | (_, _, 2221..=2720 | 2200..=2204 | 9792) => &[16],
+        (34 | 37, ..) | (10..=19, ..) | (_, _, 2131) => &[15],
+        (_, 300..=305, ..) | (_, _, 3095) | (36 | 38 | 39, ..) => &[14, 16, 17, 18, 19],
+        (35, ..) => &[16, 17, 18, 19],
         (50 | 56..=69 | 81 | 82, ..) => &[12, 13, 14, 15, 16, 17, 18, 19],
         _ => &[],
     };
