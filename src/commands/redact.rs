@@ -29,12 +29,11 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
 }
 
 fn masker(arguments: &Arguments) -> Result<std::sync::Arc<Masker>, String> {
-    match &arguments.config {
-        Some(path) => Ok(load(path)?.privacy.masker()),
-        None => {
-            let key = TagKey::random().map_err(|error| error.to_string())?;
-            Ok(Masker::new(Detectors::default(), key)?.into())
-        }
+    if let Some(path) = &arguments.config {
+        Ok(load(path)?.privacy.masker())
+    } else {
+        let key = TagKey::random().map_err(|error| error.to_string())?;
+        Ok(Masker::new(Detectors::default(), key)?.into())
     }
 }
 
@@ -45,7 +44,7 @@ fn text(masker: &Masker, mut input: impl Read, mut output: impl Write) -> Outcom
     // Bytes of a character that the last piece ended inside of.
     let mut kept = 0;
     let mut line = 1;
-    let mut masked = String::new();
+    let mut shown = String::new();
     loop {
         let room = buffer.get_mut(kept..).unwrap_or_default();
         let read = input.read(room).map_err(|error| format!("cannot read: {error}"))?;
@@ -61,18 +60,18 @@ fn text(masker: &Masker, mut input: impl Read, mut output: impl Write) -> Outcom
             }
         };
         line += memchr::memchr_iter(b'\n', valid.as_bytes()).count();
-        stream.push(valid, &mut masked);
+        stream.push(valid, &mut shown);
         let (used, filled) = (valid.len(), kept + read);
         buffer.copy_within(used..filled, 0);
         kept = filled - used;
-        write(&mut output, masked.as_bytes())?;
-        masked.clear();
+        write(&mut output, shown.as_bytes())?;
+        shown.clear();
         if read == 0 {
             break;
         }
     }
-    stream.finish(&mut masked);
-    write(&mut output, masked.as_bytes())
+    stream.finish(&mut shown);
+    write(&mut output, shown.as_bytes())
 }
 
 #[derive(Deserialize)]
@@ -128,8 +127,9 @@ fn places(masker: &Masker, text: &str) -> Vec<Place> {
         characters
     };
     let spans = masker.scan(text);
-    let masked = spans.iter().filter(|span| masker.action(span.kind) == Action::Mask);
-    masked
+    spans
+        .iter()
+        .filter(|span| masker.action(span.kind) == Action::Mask)
         .map(|span| Place { kind: span.kind.name(), start: offset(span.range.start), end: offset(span.range.end) })
         .collect()
 }

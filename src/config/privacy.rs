@@ -111,7 +111,7 @@ fn kinds(section: &Section<'_>, key: &'static str, own: &[Kind]) -> BTreeSet<Kin
         match named(&name, own) {
             Some(named) => kinds.extend(named),
             None => {
-                section.fault(key, format!("{name} is no detector"), format!("known: personal, secrets, {}", known()))
+                section.fault(key, format!("{name} is no detector"), format!("known: personal, secrets, {}", known()));
             }
         }
     }

@@ -92,7 +92,7 @@ struct Rules {
     anchors: AhoCorasick,
     /// For each literal of `anchors`, the index of its rule.
     owners: Vec<usize>,
-    rules: Vec<Compiled>,
+    compiled: Vec<Compiled>,
 }
 
 /// Compiled once for the process: they do not depend on the configuration.
@@ -200,13 +200,16 @@ pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
 
 impl Rules {
     fn compile() -> Result<Self, String> {
-        let (mut literals, mut owners, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut literals, mut owners, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
         for rule in personal::RULES.iter().chain(secret::RULES) {
+            if rule.back.max(rule.reach) > Rule::FURTHEST || rule.longest > Rule::LONGEST {
+                return Err(format!("{}: reaches too far", rule.name));
+            }
             let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
             let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
             literals.extend_from_slice(rule.anchors);
-            owners.extend(std::iter::repeat_n(rules.len(), rule.anchors.len()));
-            rules.push(Compiled { rule, regex, group });
+            owners.extend(std::iter::repeat_n(compiled.len(), rule.anchors.len()));
+            compiled.push(Compiled { rule, regex, group });
         }
         let anchors = AhoCorasick::builder()
             .ascii_case_insensitive(true)
@@ -214,13 +217,13 @@ impl Rules {
             .kind(Some(AhoCorasickKind::DFA))
             .build(literals)
             .map_err(|error| error.to_string())?;
-        Ok(Self { anchors, owners, rules })
+        Ok(Self { anchors, owners, compiled })
     }
 
     /// Tries each rule at every place where one of its literals is.
     fn find(&self, text: &str, found: &mut Vec<Found>) {
         for hit in self.anchors.find_overlapping_iter(text) {
-            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.rules.get(*owner));
+            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.compiled.get(*owner));
             found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
         }
     }

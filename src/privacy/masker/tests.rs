@@ -86,14 +86,14 @@ fn candidates_grow_with_the_text_and_no_faster() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn pieces_are_masked_as_the_whole(
         parts in prop::collection::vec(prop_oneof![
             Just("ann@example.com".to_owned()), Just("4111 1111 1111 1111".to_owned()), Just("+1 415 555 0132".to_owned()),
             Just("GB82 WEST 1234 5698 7654 32".to_owned()), Just("2001:db8::1".to_owned()), Just("born 01/02/1980".to_owned()),
-            Just("é".repeat(3000)), Just("1".repeat(700)), Just("a@".repeat(9000)), Just("AB 12 34 ".repeat(2500)),
+            Just("é".repeat(3000)), Just("1".repeat(30_000)), Just("a@".repeat(3000)), Just("AB 12 34 ".repeat(800)),
             "[ a-z0-9@:.-]{0,30}", "\\PC{0,12}",
         ], 0..20),
         cuts in prop::collection::vec(0usize..40_000, 0..12),

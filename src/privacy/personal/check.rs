@@ -33,7 +33,7 @@ pub fn is_counting(text: &[u8]) -> bool {
 
 /// ISO/IEC 7812-1 annex B.
 pub fn luhn(text: &[u8]) -> bool {
-    luhn_sum(text) % 10 == 0
+    luhn_sum(text).is_multiple_of(10)
 }
 
 fn luhn_sum(text: &[u8]) -> u32 {

@@ -74,7 +74,7 @@ pub const NUMBERS: &[Number] = &[
     checked(Kind::AU_ABN, "99999999999", &[&[2, 3, 3, 3]], is_abn),
     checked(Kind::AU_ACN, "999999999", THREES, is_acn),
     checked(Kind::AU_TFN, "999999999", THREES, |text| {
-        is_plain(text) && weighted(text, &[1, 4, 3, 7, 5, 8, 6, 9, 10]) % 11 == 0
+        is_plain(text) && weighted(text, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11)
     }),
     checked(Kind::AU_MEDICARE, "9999999999", &[&[4, 5, 1]], is_medicare),
     // Canada
@@ -162,7 +162,7 @@ pub fn is_iban(text: &[u8]) -> bool {
 
 fn is_aba(text: &[u8]) -> bool {
     matches!(part(text, 0, 2), 0..=12 | 21..=32 | 61..=72 | 80)
-        && weighted(text, &[3, 7, 1, 3, 7, 1, 3, 7, 1]) % 10 == 0
+        && weighted(text, &[3, 7, 1, 3, 7, 1, 3, 7, 1]).is_multiple_of(10)
         && !check::is_one_digit(text)
 }
 
@@ -219,16 +219,16 @@ fn is_uk_licence(text: &[u8]) -> bool {
     let name = text.get(..5).unwrap_or_default();
     let letters = name.iter().take_while(|byte| byte.is_ascii_uppercase()).count();
     let is_name = letters > 0 && name.iter().skip(letters).all(|byte| *byte == b'9');
-    let is_rest = matches!(text.get(11..), Some([a, b, c, d, e])
-        if [a, b].iter().all(|byte| byte.is_ascii_uppercase() || **byte == b'9')
-            && c.is_ascii_alphanumeric() && d.is_ascii_uppercase() && e.is_ascii_uppercase());
+    let is_initials =
+        text.get(11..13).is_some_and(|two| two.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'9'));
+    let is_rest = is_initials && text.get(14..).is_some_and(|two| two.iter().all(u8::is_ascii_uppercase));
     let month = part(text, 6, 8);
     is_name && is_rest && matches!(month, 1..=12 | 51..=62) && (1..=31).contains(&part(text, 8, 10))
 }
 
 fn is_abn(text: &[u8]) -> bool {
     let sum = weighted(text, &[10, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19]);
-    !text.starts_with(b"0") && (sum + 89 - 10) % 89 == 0
+    !text.starts_with(b"0") && (sum + 89 - 10).is_multiple_of(89)
 }
 
 fn is_acn(text: &[u8]) -> bool {

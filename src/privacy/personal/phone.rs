@@ -109,7 +109,7 @@ fn judge(
     let is_date = matches!(lengths.as_slice(), [2, 2, 4, ..] | [1 | 2, 1 | 2, 2 | 4] | [3, 2, 4])
         || matches!(lengths.as_slice(), [4, 2, 2, ..] if digits.starts_with(b"19") || digits.starts_with(b"20"));
     let is_dotted =
-        has(b'.') && !matches!(lengths.get(..all)?, [2, 2, 2, 2, 2] | [3, 3, 4] | [2, 3, 4] | [4, 3, 3] | [2, 4, 4]);
+        has(b'.') && !matches!(lengths.get(..all)?, [2, 2, 2, 2, 2] | [3 | 2, 3, 4] | [4, 3, 3] | [2, 4, 4]);
     let is_national = digits.starts_with(b"0")
         && digits.get(1) != Some(&b'0')
         && (9..=11).contains(&total)
