@@ -5,6 +5,7 @@
 mod limit;
 mod peek;
 mod policy;
+mod privacy;
 mod support;
 mod token;
 mod upstream;
@@ -17,6 +18,7 @@ criterion_group!(
     token::benches,
     peek::benches,
     policy::benches,
+    privacy::benches,
     limit::benches,
     usage::benches,
     upstream::benches
