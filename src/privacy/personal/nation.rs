@@ -46,7 +46,7 @@ pub const NUMBERS: &[Number] = &[
     // United States
     Number { needs: Topics::ROUTING, ..checked(Kind::ABA_ROUTING_NUMBER, "999999999", &[&[4, 4, 1]], is_aba) },
     Number { proof: Proof::Shaped, ..checked(Kind::US_ITIN, "999999999", &[&[3, 2, 4], &[3, 6], &[5, 4]], is_itin) },
-    Number { proof: Proof::Shaped, ..checked(Kind::US_SSN, "999999999", &[&[3, 2, 4], &[3, 6], &[5, 4]], is_ssn) },
+    Number { proof: Proof::Shaped, ..checked(Kind::US_SSN, "999999999", &[&[3, 2, 4]], is_ssn) },
     Number { proof: Proof::Shaped, ..hinted(Kind::US_PASSPORT, "999999999", Topics::PASSPORT) },
     Number { check: is_plain, ..hinted(Kind::US_PASSPORT, "A99999999", Topics::NONE) },
     checked(Kind::US_NPI, "9999999999", &[&[4, 3, 3], &[3, 3, 4]], is_npi),
@@ -203,7 +203,7 @@ fn is_dea(text: &[u8]) -> bool {
 
 fn is_nhs(text: &[u8]) -> bool {
     let check = 11 - weighted(text, &[10, 9, 8, 7, 6, 5, 4, 3, 2]) % 11;
-    (if check == 11 { 0 } else { check }) == last(text) && !check::is_one_digit(text)
+    (if check == 11 { 0 } else { check }) == last(text) && is_plain(text)
 }
 
 fn is_nino(text: &[u8]) -> bool {
