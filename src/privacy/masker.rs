@@ -52,7 +52,7 @@ impl Masker {
         let mut literals = Vec::new();
         let mut owners = Vec::new();
         let mut rules = Vec::new();
-        for rule in personal::RULES.iter().chain(secret::RULES) {
+        for rule in personal::RULES.iter().chain(secret::rules()) {
             let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
             let group = regex.group_info().to_index(regex_automata::PatternID::ZERO, "v").unwrap_or(0);
             literals.extend_from_slice(rule.anchors);
@@ -101,6 +101,10 @@ impl Compiled {
             captures.get_group(self.group)?.range()
         };
         if range.is_empty() || (self.group == 0 && range.start > last) || !(rule.check)(text.get(range.clone())?) {
+            return None;
+        }
+        let before = text.get(text.floor_char_boundary(range.start.saturating_sub(Rule::FURTHEST))..range.start)?;
+        if !(rule.context)(before, text.get(range.clone())?) {
             return None;
         }
         Some(Found { range, kind: rule.kind, proof: rule.proof })
