@@ -53,6 +53,17 @@ impl Rule {
 
     /// A rule whose matches begin with an anchor, are at most 512 bytes long and need no more than the pattern.
     pub const fn new(kind: Kind, name: &'static str, anchors: &'static [&'static str], pattern: &'static str) -> Self {
-        Self { kind, name, anchors, back: 0, reach: 0, longest: 512, pattern, check: |_| true, context: |_, _| true, proof: Proof::Checked }
+        Self {
+            kind,
+            name,
+            anchors,
+            back: 0,
+            reach: 0,
+            longest: 512,
+            pattern,
+            check: |_| true,
+            context: |_, _| true,
+            proof: Proof::Checked,
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! lower case and digits turns at 40% of its places, one of hexadecimal at 47%, `getUserName2` at 27%, prose at 0.
 
 /// Bits a character.
+#[allow(clippy::cast_precision_loss, reason = "lengths are far below 2^52")]
 pub(super) fn entropy(value: &str) -> f64 {
     let mut counts = [0_u32; 256];
     for byte in value.bytes() {
@@ -29,7 +30,7 @@ pub(super) fn irregular(value: &str) -> bool {
 /// Whether the value stands for one that the reader is to put there.
 pub(super) fn placeholder(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
-    PLACEHOLDERS.iter().any(|word| lower.contains(word)) || longest_repeat(&lower) > 8
+    PLACEHOLDERS.iter().any(|word| lower.contains(word)) || longest_repeat(&lower) * 3 > lower.len()
 }
 
 /// Whether the value is drawn at random rather than written: a key, not a word, a path or an identifier.
@@ -46,10 +47,22 @@ pub(super) fn random(value: &str) -> bool {
     if letters == 0 || pairs == 0 || words > value.len() / 5 {
         return false;
     }
-    let share = turns as f64 / pairs as f64;
     // Without a digit only a wild mix of case is a sign.
-    let wanted = if digits >= 2 { TURNS } else { 2.0 * TURNS };
-    turns >= 3 && share >= wanted && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
+    let wanted = if digits >= 2 { TURNS } else { 2 * TURNS };
+    turns >= 3 && turns * 100 >= wanted * pairs && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
+}
+
+/// The same beside a name that says so: fewer turns are enough, for the name has said the rest.
+pub(super) fn random_enough(value: &str) -> bool {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let (pairs, turns, signs) = turns(value);
+    random(value)
+        || digits >= 1
+            && turns >= 2
+            && turns * 14 >= pairs
+            && signs * 6 <= value.len()
+            && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
+            && !placeholder(value)
 }
 
 /// Whether the value is a UUID of any version, the one of zeros and the like excepted.
@@ -108,12 +121,38 @@ const IRREGULAR: f64 = 3.0;
 /// Bits a character of a value below 20 characters, and from there.
 const SHORT: f64 = 2.7;
 const LONG: f64 = 3.0;
-/// Turns a pair.
-const TURNS: f64 = 0.17;
+/// Turns in a hundred pairs.
+const TURNS: usize = 17;
 
 /// What people write where a secret goes. In lower case.
 const PLACEHOLDERS: &[&str] = &[
-    "example", "xxxxx", "*****", ".....", "your_", "your-", "yourapi", "yourtoken", "yourkey", "yourpass", "changeme", "change_me",
-    "change-me", "changeit", "placeholder", "redacted", "replace", "insert", "dummy", "not-a-real", "notareal", "abcdefghijklm", "${", "{{",
-    "$(", "<", "%(", "#{", "_here",
+    "example",
+    "xxxxx",
+    "*****",
+    ".....",
+    "your_",
+    "your-",
+    "yourapi",
+    "yourtoken",
+    "yourkey",
+    "yourpass",
+    "changeme",
+    "change_me",
+    "change-me",
+    "changeit",
+    "placeholder",
+    "redacted",
+    "replace",
+    "insert",
+    "dummy",
+    "not-a-real",
+    "notareal",
+    "abcdefghijklm",
+    "${",
+    "{{",
+    "$(",
+    "<",
+    "%(",
+    "#{",
+    "_here",
 ];

@@ -32,7 +32,12 @@ pub(super) const RULES: &[Rule] = &[
         )
     },
     // Bech32 of 32 bytes. https://age-encryption.org/v1
-    Rule::new(Kind::PRIVATE_KEY, "age", &["age-secret-key-1"], "(?i:AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58})"),
+    Rule::new(
+        Kind::PRIVATE_KEY,
+        "age",
+        &["age-secret-key-1"],
+        "(?i:AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58})",
+    ),
     // The private members of a JSON Web Key, RFC 7518 section 6, and a symmetric one.
     Rule {
         longest: 2048,
@@ -88,12 +93,26 @@ fn is_header(bytes: &[u8]) -> bool {
 
 /// Not a parser: tokens are found that were edited or cut, and still hold what they held.
 fn names_algorithm(header: &[u8]) -> bool {
-    ["\"alg\"", "\"enc\"", "\"typ\"", "\"kid\""].iter().any(|name| memchr::memmem::find(header, name.as_bytes()).is_some())
+    ["\"alg\"", "\"enc\"", "\"typ\"", "\"kid\""]
+        .iter()
+        .any(|name| memchr::memmem::find(header, name.as_bytes()).is_some())
 }
 
 /// Base64 of either alphabet, with or without its padding and last bits.
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    let standard: String = text.trim_end_matches('=').chars().map(|c| if c == '-' { '+' } else if c == '_' { '/' } else { c }).collect();
+    let standard: String = text
+        .trim_end_matches('=')
+        .chars()
+        .map(|c| {
+            if c == '-' {
+                '+'
+            } else if c == '_' {
+                '/'
+            } else {
+                c
+            }
+        })
+        .collect();
     // One character over holds no byte.
     let whole = if standard.len() % 4 == 1 { standard.get(..standard.len() - 1)? } else { &standard };
     LENIENT.decode(whole).ok()
@@ -101,5 +120,7 @@ fn decoded(text: &str) -> Option<Vec<u8>> {
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
 );
