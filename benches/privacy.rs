@@ -13,7 +13,15 @@ pub fn benches(criterion: &mut Criterion) {
     let masker = Masker::new(Detectors::default(), TagKey::random().unwrap()).unwrap();
     let mut group = criterion.benchmark_group("privacy");
     group.sample_size(20);
-    for (name, unit) in [("prose", PROSE), ("values", VALUES), ("ats", "@"), ("digits", "1"), ("groups", "1-"), ("colons", ":"), ("pairs", "a@")] {
+    for (name, unit) in [
+        ("prose", PROSE),
+        ("values", VALUES),
+        ("ats", "@"),
+        ("digits", "1"),
+        ("groups", "1-"),
+        ("colons", ":"),
+        ("pairs", "a@"),
+    ] {
         for size in [128 << 10, 256 << 10] {
             let text = unit.repeat(size / unit.len());
             group.throughput(Throughput::Bytes(text.len() as u64));

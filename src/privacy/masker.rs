@@ -201,7 +201,7 @@ pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
 impl Rules {
     fn compile() -> Result<Self, String> {
         let (mut literals, mut owners, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
-        for rule in personal::RULES.iter().chain(secret::RULES) {
+        for rule in personal::RULES.iter().chain(secret::rules()) {
             if rule.back.max(rule.reach) > Rule::FURTHEST || rule.longest > Rule::LONGEST {
                 return Err(format!("{}: reaches too far", rule.name));
             }
@@ -247,7 +247,9 @@ impl Compiled {
             self.regex.search_captures(&input, &mut captures);
             captures.get_group(self.group)?.range()
         };
-        let is_one = !range.is_empty() && (rule.check)(text.get(range.clone())?);
+        let value = text.get(range.clone())?;
+        let before = text.get(text.floor_char_boundary(range.start.saturating_sub(Rule::FURTHEST))..range.start)?;
+        let is_one = !value.is_empty() && (rule.check)(value) && (rule.context)(before, value);
         is_one.then_some(Found { range, kind: rule.kind, proof: rule.proof })
     }
 }

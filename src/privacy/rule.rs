@@ -39,6 +39,8 @@ pub(super) struct Rule {
     pub pattern: &'static str,
     /// Whether the value (group `v`, else the match) is one: check digits, entropy, words that are no secrets.
     pub check: fn(&str) -> bool,
+    /// Whether the text before the value, at most [`Rule::FURTHEST`] bytes, and the value go together.
+    pub context: fn(&str, &str) -> bool,
     /// How sure a match is.
     pub proof: Proof,
 }
@@ -51,6 +53,17 @@ impl Rule {
 
     /// A rule whose matches begin with an anchor, are at most 512 bytes long and need no more than the pattern.
     pub const fn new(kind: Kind, name: &'static str, anchors: &'static [&'static str], pattern: &'static str) -> Self {
-        Self { kind, name, anchors, back: 0, reach: 0, longest: 512, pattern, check: |_| true, proof: Proof::Checked }
+        Self {
+            kind,
+            name,
+            anchors,
+            back: 0,
+            reach: 0,
+            longest: 512,
+            pattern,
+            check: |_| true,
+            context: |_, _| true,
+            proof: Proof::Checked,
+        }
     }
 }
