@@ -5,6 +5,7 @@
 mod limit;
 mod peek;
 mod policy;
+mod privacy;
 mod support;
 mod text;
 mod token;
@@ -18,6 +19,7 @@ criterion_group!(
     token::benches,
     peek::benches,
     policy::benches,
+    privacy::benches,
     limit::benches,
     text::benches,
     usage::benches,

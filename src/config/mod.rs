@@ -34,7 +34,6 @@ pub use fault::{Fault, Faults};
 pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use listen::ListenConfig;
-pub use privacy::PrivacyConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::ShipConfig;
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
@@ -46,6 +45,7 @@ pub use upstream::UpstreamConfig;
 use crate::claude::Prices;
 use crate::limit::Rule;
 use crate::policy::Policy;
+use crate::privacy::Privacy;
 use reader::{Document, Section};
 
 /// Everything that serving needs, checked.
@@ -75,7 +75,7 @@ pub struct Config {
     /// What is written down.
     pub audit: AuditConfig,
     /// Which personal data is looked for.
-    pub privacy: PrivacyConfig,
+    pub privacy: Privacy,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
@@ -139,12 +139,12 @@ impl Config {
                 .required("upstream")
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
-            let privacy = privacy::read(root);
             let telemetry = telemetry::read(root);
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
+            let privacy = root.table("privacy", |section| privacy::read(section, state_directory.as_deref()));
             root.refuse_unenforced("cache");
             Some(Self {
                 listen: listen?,
