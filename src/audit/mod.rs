@@ -2,6 +2,7 @@
 
 mod record;
 pub mod segment;
+pub mod ship;
 mod writer;
 
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::keep::{self, KeepConfig};
 use super::reader::Section;
 use super::ship::{self, ShipConfig};
 use super::writable;
@@ -12,11 +13,14 @@ pub struct AuditConfig {
     pub directory: PathBuf,
     /// Where closed segments are shipped to; `None`: nowhere.
     pub ship: Option<ShipConfig>,
+    /// How long closed segments stay on this host.
+    pub keep: KeepConfig,
 }
 
 pub(super) fn read(section: &Section<'_>) -> Option<AuditConfig> {
     section.required("directory")?;
     let directory = section.path("directory").and_then(|directory| writable(section, directory));
     let ship = ship::read(section);
-    Some(AuditConfig { directory: directory?, ship: ship? })
+    let keep = keep::read(section);
+    Some(AuditConfig { directory: directory?, ship: ship?, keep })
 }

@@ -1,6 +1,7 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
 mod register;
+mod ship;
 mod state;
 mod upstream;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
 use self::register::Register;
+pub use self::ship::ShipMetrics;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
 use super::unknown_names::UnknownNames;
@@ -27,6 +29,8 @@ pub struct Metrics {
     decision: Histogram,
     /// Audit records handed to the writer.
     pub audit_records: IntCounter,
+    /// What becomes of closed segments.
+    pub ship: ShipMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -98,6 +102,7 @@ impl Metrics {
                 "Beta values and body fields that this version does not know, in calls that were allowed",
                 &["kind", "name"],
             )?),
+            ship: ShipMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,
