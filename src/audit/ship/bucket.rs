@@ -24,7 +24,7 @@ pub(super) struct Client {
     /// What objects are read with.
     pub reader: Arc<dyn ObjectStore>,
     /// What one upload is made with, at the time of it.
-    pub writer: Box<dyn Fn(SystemTime) -> Result<Arc<dyn ObjectStore>, Failure> + Send + Sync>,
+    pub writer: Writer,
     /// `s3://bucket`.
     pub url: String,
     /// What every key begins with.
@@ -32,6 +32,9 @@ pub(super) struct Client {
     /// This host, as keys call it.
     pub host: String,
 }
+
+/// Makes what one upload at this time is made with.
+pub(super) type Writer = Box<dyn Fn(SystemTime) -> Result<Arc<dyn ObjectStore>, Failure> + Send + Sync>;
 
 impl Bucket {
     pub(super) fn new(config: ShipConfig) -> Self {
@@ -115,7 +118,7 @@ impl Bucket {
     }
 }
 
-/// A client for one upload: retention counts from its time, and object_store has fixed headers for it alone.
+/// A client for one upload: retention counts from its time, and `object_store` has fixed headers for it alone.
 fn uploader(
     builder: &AmazonS3Builder,
     options: ClientOptions,
@@ -154,7 +157,7 @@ fn retain_until(now: SystemTime, time: Duration) -> Result<HeaderValue, Failure>
         .ok_or_else(|| Failure::Local(std::io::Error::other("the clock is beyond the year 9999")))
 }
 
-/// Sets what object_store has a type for that it does not show, by the name that it documents.
+/// Sets what `object_store` has a type for that it does not show, by the name that it documents.
 fn set(builder: AmazonS3Builder, name: &str, value: &str) -> AmazonS3Builder {
     match name.parse::<AmazonS3ConfigKey>() {
         Ok(key) => builder.with_config(key, value),
@@ -162,7 +165,7 @@ fn set(builder: AmazonS3Builder, name: &str, value: &str) -> AmazonS3Builder {
     }
 }
 
-/// Who we are by the environment: keys, a web identity, a container's role; without them object_store asks the instance.
+/// Who we are by the environment: keys, a web identity, a container's role; without them `object_store` asks the instance.
 /// Other variables of AWS could send segments elsewhere than the configuration says, and are not read.
 fn from_environment(builder: AmazonS3Builder) -> AmazonS3Builder {
     IDENTITY.iter().fold(builder, |builder, name| match variable(name) {
