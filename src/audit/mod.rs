@@ -17,6 +17,7 @@ mod options;
 mod record;
 mod recovery;
 pub mod segment;
+pub mod ship;
 pub mod verify;
 mod writer;
 

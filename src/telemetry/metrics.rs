@@ -2,6 +2,7 @@
 
 mod audit;
 mod register;
+mod ship;
 mod state;
 mod upstream;
 
@@ -11,6 +12,7 @@ use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCo
 
 pub use self::audit::AuditMetrics;
 use self::register::Register;
+pub use self::ship::ShipMetrics;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
 use super::unknown_names::UnknownNames;
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// What the audit log's writer counts.
     pub audit: AuditMetrics,
+    /// What becomes of closed segments.
+    pub ship: ShipMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -103,6 +107,7 @@ impl Metrics {
                 &["kind", "name"],
             )?),
             audit: AuditMetrics::new(&register)?,
+            ship: ShipMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,

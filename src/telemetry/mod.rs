@@ -5,4 +5,4 @@ mod metrics;
 mod unknown_names;
 
 pub use logs::{LogFormat, init_logs};
-pub use metrics::{AuditMetrics, Metrics, State, UpstreamState};
+pub use metrics::{AuditMetrics, Metrics, ShipMetrics, State, UpstreamState};
