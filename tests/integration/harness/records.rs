@@ -1,8 +1,10 @@
 //! Audit records, as an auditor would read them.
 
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use jsonschema::Validator;
 use serde_json::Value;
 
 use super::Sandbox;
@@ -15,8 +17,22 @@ pub fn records_of(directory: &Path) -> Vec<Value> {
     let log = std::fs::read_to_string(directory.join("audit.jsonl")).unwrap_or_default();
     // The last line may be in the middle of being written.
     let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    whole.lines().map(record_of).collect()
 }
+
+/// A line of the log, which is as the published schema says.
+pub fn record_of(line: &str) -> Value {
+    let record: Value = serde_json::from_str(line).unwrap();
+    let faults: Vec<_> =
+        SCHEMA.iter_errors(&record).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(faults.is_empty(), "a record is not as docs/audit.schema.json says: {faults:#?}\n{record:#}");
+    record
+}
+
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let schema = serde_json::from_str(include_str!("../../../docs/audit.schema.json")).unwrap();
+    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+});
 
 impl Sandbox {
     /// All records that are written.
