@@ -146,9 +146,18 @@ const BATCH: usize = 256;
 /// How long a failed write is left alone.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What every line begins with; the chain is still to come.
+const HEAD: &[u8] = br#"{"seq":1,"prev":"0000000000000000000000000000000000000000000000000000000000000000""#;
+
 fn append_line(record: &Record, lines: &mut Vec<u8>) {
     let start = lines.len();
-    if let Err(error) = serde_json::to_writer(&mut *lines, record) {
+    lines.extend_from_slice(HEAD);
+    let members = lines.len();
+    let written = serde_json::to_writer(&mut *lines, record);
+    if let Some(brace) = lines.get_mut(members) {
+        *brace = b',';
+    }
+    if let Err(error) = written {
         // Only a time beyond the year 9999 could be the cause; half a record must not stand before the next one.
         tracing::error!(%error, request_id = record.request_id, "a record cannot be written");
         lines.truncate(start);
