@@ -36,7 +36,7 @@ pub use privacy::PrivacyConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::ShipConfig;
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
-pub use telemetry::TelemetryConfig;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;

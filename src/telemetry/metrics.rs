@@ -1,5 +1,6 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod otlp;
 mod register;
 mod state;
 mod upstream;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+pub use self::otlp::OtlpMetrics;
 use self::register::Register;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
@@ -27,6 +29,8 @@ pub struct Metrics {
     decision: Histogram,
     /// Audit records handed to the writer.
     pub audit_records: IntCounter,
+    /// The export of audit records.
+    pub otlp: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -98,6 +102,7 @@ impl Metrics {
                 "Beta values and body fields that this version does not know, in calls that were allowed",
                 &["kind", "name"],
             )?),
+            otlp: OtlpMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,
