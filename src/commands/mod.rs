@@ -1,6 +1,7 @@
 //! The commands of the binary. Human text goes to stderr, data to stdout; exit codes are 0 done, 1 a fault was found,
 //! 2 wrong usage.
 
+mod audit;
 mod check;
 mod doctor;
 mod explain;
@@ -70,6 +71,9 @@ enum Command {
         after_help = "Example:\n  portcullis token --config portcullis.toml --subject alice --scope claude:haiku --scope claude:sonnet"
     )]
     Token(token::Arguments),
+    /// Read the audit log
+    #[command(subcommand)]
+    Audit(audit::Command),
 }
 
 #[derive(Debug, clap::Args)]
@@ -94,6 +98,7 @@ impl Cli {
             Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
+            Command::Audit(command) => audit::command(&command),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
