@@ -13,9 +13,15 @@ mod lifecycle;
 mod line;
 mod log;
 mod merkle;
+pub mod ocsf;
 mod options;
+mod reading;
 mod record;
 mod recovery;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod schema;
 pub mod segment;
 pub mod ship;
 pub mod verify;
@@ -29,4 +35,5 @@ pub use line::Head;
 pub use log::{AuditLog, OnRecord, Ticket, Unrecorded};
 pub use merkle::Tree;
 pub use options::{Durability, OnAuditFailure, Options, Tap};
+pub use reading::{Reading, RequestOutcome};
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};

@@ -39,7 +39,7 @@ pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
-pub use telemetry::TelemetryConfig;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;

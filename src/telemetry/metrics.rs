@@ -1,6 +1,7 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
 mod audit;
+mod otlp;
 mod register;
 mod ship;
 mod state;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use self::audit::AuditMetrics;
+pub use self::otlp::OtlpMetrics;
 use self::register::Register;
 pub use self::ship::ShipMetrics;
 pub use self::state::State;
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub audit: AuditMetrics,
     /// What becomes of closed segments.
     pub ship: ShipMetrics,
+    /// The export of audit records.
+    pub otlp: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -108,6 +112,7 @@ impl Metrics {
             )?),
             audit: AuditMetrics::new(&register)?,
             ship: ShipMetrics::new(&register)?,
+            otlp: OtlpMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,

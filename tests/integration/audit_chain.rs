@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::harness::load::Load;
 use super::harness::namespace::{self, Namespace};
-use super::harness::{HAIKU, Proxy, Sandbox, lines_of, message, run, segments_of};
+use super::harness::{HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, run, segments_of};
 
 fn verify(audit: &Path, more: &[&str]) -> Output {
     run(&[&["audit", "verify", audit.to_str().unwrap()], more].concat())
@@ -94,7 +94,7 @@ async fn a_full_disk_refuses_calls_and_leaves_no_hole() {
     assert_eq!(proxy.call().await.status(), 200);
     proxy.stop();
     expect_verified(&audit);
-    let lines = lines_of(&audit);
+    let lines = held_to_schema(lines_of(&audit));
     let refused: u64 =
         lines.iter().filter(|line| line["event"] == "gap").map(|gap| gap["refused"].as_u64().unwrap()).sum();
     assert!(refused >= 2, "{refused}");
