@@ -2,14 +2,14 @@
 
 use std::sync::LazyLock;
 
-use super::super::masker::Masker;
+use super::super::masker::Rules;
 use super::chance;
 
 /// The text with everything that was found replaced by `#`.
 fn masked(text: &str) -> String {
-    static MASKER: LazyLock<Masker> = LazyLock::new(|| Masker::new().unwrap());
+    static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::compile().unwrap());
     let mut found = Vec::new();
-    MASKER.find_by_anchor(text, &mut found);
+    RULES.find(text, &mut found);
     found.sort_by_key(|one| (one.range.start, one.range.end));
     let (mut masked, mut done) = (String::new(), 0);
     for one in found {
