@@ -88,7 +88,7 @@ struct Compiled {
 }
 
 /// The rules of the tables, and the automaton that finds where to try them.
-struct Rules {
+pub(super) struct Rules {
     anchors: AhoCorasick,
     /// For each literal of `anchors`, the index of its rule.
     owners: Vec<usize>,
@@ -199,7 +199,7 @@ pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
 }
 
 impl Rules {
-    fn compile() -> Result<Self, String> {
+    pub(super) fn compile() -> Result<Self, String> {
         let (mut literals, mut owners, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
         for rule in personal::RULES.iter().chain(secret::rules()) {
             if rule.back.max(rule.reach) > Rule::FURTHEST || rule.longest > Rule::LONGEST {
@@ -221,7 +221,7 @@ impl Rules {
     }
 
     /// Tries each rule at every place where one of its literals is.
-    fn find(&self, text: &str, found: &mut Vec<Found>) {
+    pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
         for hit in self.anchors.find_overlapping_iter(text) {
             let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.compiled.get(*owner));
             found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));

@@ -20,6 +20,6 @@ pub fn find_url_credentials(cursor: Cursor<'_>, at: usize, found: &mut Vec<Found
         || password.starts_with(['$', '{', '[', '%', '*'])
         || ["password", "pass", "passwd", "secret", "xxx"].iter().any(|word| password.eq_ignore_ascii_case(word));
     if !is_blank {
-        found.push(Found { range: start..start + length, kind: Kind::URL_CREDENTIALS, proof: Proof::Shaped });
+        found.push(Found { range: start..start + length, kind: Kind::URL_CREDENTIALS, proof: Proof::Checked });
     }
 }
