@@ -226,9 +226,10 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        let heard = (&*self.listener, ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
-                response::take_chunk(exchange, body, end, |model| self.policy.shows(caller, model))
+                response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
             }
             _ => Ok(()),
         };
