@@ -11,4 +11,4 @@ mod writer;
 
 pub use reading::{Reading, RequestOutcome};
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};
-pub use writer::{AuditLog, OnRecord, Ticket, Unrecorded};
+pub use writer::{AuditLog, OnRecord, Tap, Ticket, Unrecorded};

@@ -177,9 +177,7 @@ fn ai_operation(line: &Reading) -> Value {
 /// Profile `record_integrity`: the line's place in the chain. The hashes are over lines and not over events, so they are of
 /// no algorithm that the schema lists.
 fn attestation(line: &Reading, log: Option<&str>) -> Value {
-    let fingerprint = |hash: &str| {
-        json!({ "algorithm_id": 99, "algorithm": "SHA-256 over a zero byte and the line of the audit log", "value": hash })
-    };
+    let fingerprint = |hash: &str| json!({ "algorithm_id": 99, "algorithm": "SHA-256 over a zero byte and the line of the audit log", "value": hash });
     let before = line.number("seq").and_then(|seq| seq.checked_sub(1)).filter(|&before| before > 0);
     json!({
         "chain_uid": log,
@@ -236,7 +234,11 @@ fn object(value: Value) -> Map<String, Value> {
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(
-            members.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, without_nulls(value))).collect(),
+            members
+                .into_iter()
+                .filter(|(_, value)| !value.is_null())
+                .map(|(name, value)| (name, without_nulls(value)))
+                .collect(),
         ),
         Value::Array(elements) => Value::Array(elements.into_iter().map(without_nulls).collect()),
         other => other,
@@ -287,7 +289,11 @@ mod tests {
     fn a_type_is_its_class_and_activity() {
         for (method, activity) in [("POST", 1), ("GET", 2), ("HEAD", 2), ("PATCH", 3), ("DELETE", 4), ("BREW", 99)] {
             let event = event(&Record { method: method.to_owned(), ..minimal(Event::End) });
-            assert_eq!((&event["activity_id"], &event["type_uid"]), (&json!(activity), &json!(600_300 + activity)), "{method}");
+            assert_eq!(
+                (&event["activity_id"], &event["type_uid"]),
+                (&json!(activity), &json!(600_300 + activity)),
+                "{method}"
+            );
             assert_eq!((&event["class_uid"], &event["category_uid"]), (&json!(6003), &json!(6)));
         }
     }
@@ -312,7 +318,10 @@ mod tests {
         assert_eq!(event["end_time"], 1_795_514_402_126_u64);
         assert_eq!(event["actor"]["user"]["uid"], "alice");
         assert_eq!(event["ai_model"]["name"], "claude-opus-5-20261001");
-        assert_eq!(event["message_context"], json!({ "prompt_tokens": 420, "completion_tokens": 50, "total_tokens": 470 }));
+        assert_eq!(
+            event["message_context"],
+            json!({ "prompt_tokens": 420, "completion_tokens": 50, "total_tokens": 470 })
+        );
         assert_eq!(event["dst_endpoint"], json!({ "ip": "10.9.8.7", "port": 443 }));
         assert_eq!(event["attestation_list"][0]["prev_event"]["fingerprint"]["value"], HEAD);
         assert_eq!(event["attestation_list"][0]["chain_uid"], "edge-1/0");

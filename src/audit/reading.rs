@@ -145,7 +145,10 @@ mod tests {
             (minimal(Event::Begin), None),
             (served.clone(), Some(RequestOutcome::Allowed)),
             (Record { status: Some(529), ..served.clone() }, Some(RequestOutcome::Failed)),
-            (Record { error_type: Some("overloaded_error".to_owned()), ..served.clone() }, Some(RequestOutcome::Failed)),
+            (
+                Record { error_type: Some("overloaded_error".to_owned()), ..served.clone() },
+                Some(RequestOutcome::Failed),
+            ),
             (Record { complete: false, ..served }, Some(RequestOutcome::Failed)),
             (minimal(Event::Refused), Some(RequestOutcome::Denied)),
             (minimal(Event::Answered), Some(RequestOutcome::Allowed)),

@@ -49,23 +49,28 @@ enum Entry {
     Flush(std_mpsc::Sender<()>),
 }
 
+/// Takes every written group of whole lines. It is called on the writer's thread, and must not block.
+pub type Tap = Box<dyn FnMut(&[u8]) + Send>;
+
 /// The file's name.
 const FILE: &str = "audit.jsonl";
 /// Records that may wait for the disk. A request waits with its record when there are more.
 const QUEUE: usize = 4096;
 
 impl AuditLog {
-    /// Opens `audit.jsonl` in `directory` for appending and starts the writer.
+    /// Opens `audit.jsonl` in `directory` for appending and starts the writer, which offers what it has written to `tap`.
     ///
     /// # Errors
     /// When the file cannot be opened or the thread not started.
-    pub fn open(directory: &Path) -> std::io::Result<Self> {
+    pub fn open(directory: &Path, tap: Option<Tap>) -> std::io::Result<Self> {
         let path = directory.join(FILE);
         let file = OpenOptions::new().create(true).append(true).open(&path)?;
         let (queue, entries) = mpsc::channel(QUEUE);
         let failed = Arc::<AtomicBool>::default();
         let log = Self { queue, failed: Arc::clone(&failed) };
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(file, &path, entries, &failed))?;
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || write_all(file, &path, entries, &failed, tap))?;
         Ok(log)
     }
 
@@ -111,7 +116,13 @@ impl AuditLog {
     }
 }
 
-fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, failed: &AtomicBool) {
+fn write_all(
+    mut file: File,
+    path: &Path,
+    mut entries: mpsc::Receiver<Entry>,
+    failed: &AtomicBool,
+    mut tap: Option<Tap>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut lines = Vec::new();
     while entries.blocking_recv_many(&mut batch, BATCH) > 0 {
@@ -128,6 +139,9 @@ fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, fa
         });
         if failed.swap(false, Ordering::Relaxed) {
             tracing::info!("the audit log is written again");
+        }
+        if let Some(tap) = &mut tap {
+            tap(&lines);
         }
         lines.clear();
         for entry in batch.drain(..) {

@@ -16,11 +16,11 @@ use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
-use self::stop::{FLUSH, Stop, keep_counts};
+use self::stop::{EXPORT, FLUSH, Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::audit::AuditLog;
+use crate::audit::{AuditLog, Tap};
 use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
@@ -31,7 +31,7 @@ use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollo
 use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::store::Store;
-use crate::telemetry::{LogFormat, Metrics, init_logs};
+use crate::telemetry::{LogExport, LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
@@ -50,6 +50,8 @@ pub(super) struct Proxy {
     listen: BoundSocket,
     admin: BoundSocket,
     audit: AuditLog,
+    export: Option<LogExport>,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
@@ -60,9 +62,14 @@ impl Proxy {
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
-        let audit = AuditLog::open(&config.audit.directory)
+        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        let export = LogExport::start(&config.telemetry, metrics.otlp.clone())
+            .map_err(|error| format!("records cannot be sent to the collector: {error}"))?;
+        let (export, tap) = export.unzip();
+        let tap = tap.map(|tap| -> Tap { Box::new(move |lines| tap.offer(lines)) });
+        let audit = AuditLog::open(&config.audit.directory, tap)
             .map_err(|error| format!("cannot write to {}: {error}", config.audit.directory.display()))?;
-        Ok(Self { config, listen, admin, audit })
+        Ok(Self { config, listen, admin, audit, export, metrics: Arc::new(metrics) })
     }
 
     /// Where clients connect.
@@ -79,9 +86,8 @@ impl Proxy {
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, audit } = self;
-        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
-        let metrics = Arc::new(metrics);
+        let Self { config, listen, admin, audit, export, metrics } = self;
+        let export = export.map(Arc::new);
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let keys = Arc::new(KeyRing::new(config.upstream.keys));
         let (issuers, fetchers) =
@@ -174,11 +180,15 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, limits: Arc::clone(&limits), audit: audit.clone(), drain };
+        let stop = Stop { in_flight, limits: Arc::clone(&limits), audit: audit.clone(), export: export.clone(), drain };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
-        if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
+        let recorded = audit.flush(FLUSH);
+        if let Some(export) = export {
+            export.stop(EXPORT);
+        }
+        if recorded { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
     }
 }
 

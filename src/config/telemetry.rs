@@ -48,9 +48,8 @@ fn otlp(section: &Section<'_>) -> Option<Option<OtlpConfig>> {
         let ca = section.file("ca")?;
         section.usable("ca", pem::authorities(&ca).map(|_| ca))
     });
-    let resource = section.members("resource", "text in quotes", |name, value| {
-        Some((name.to_owned(), value.as_str()?.to_owned()))
-    });
+    let resource = section
+        .members("resource", "text in quotes", |name, value| Some((name.to_owned(), value.as_str()?.to_owned())));
     let service_name = section.text("service_name").unwrap_or_else(|| "portcullis".to_owned());
     let logs = section.flag("logs").unwrap_or(true);
     let timeout = section.nonzero_duration("timeout").unwrap_or(Duration::from_secs(10));
@@ -94,7 +93,11 @@ fn endpoint(section: &Section<'_>) -> Option<Url> {
         return None;
     };
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
-        section.fault("otlp", "has more than scheme, host, port and path", "put a credential into [[telemetry.header]]");
+        section.fault(
+            "otlp",
+            "has more than scheme, host, port and path",
+            "put a credential into [[telemetry.header]]",
+        );
         return None;
     }
     if !url.path().ends_with('/') {
@@ -105,7 +108,8 @@ fn endpoint(section: &Section<'_>) -> Option<Url> {
 }
 
 fn header(section: &Section<'_>) -> Option<(HeaderName, HeaderValue)> {
-    let (name, secret) = (section.required_text("name"), section.required("secret").and_then(|()| section.secret("secret")));
+    let (name, secret) =
+        (section.required_text("name"), section.required("secret").and_then(|()| section.secret("secret")));
     let name = name.and_then(|name| {
         let parsed = name.parse().ok();
         if parsed.is_none() {
@@ -169,7 +173,10 @@ mod tests {
             ("otlp = \"https://c\"\nresource = { a = 1 }", "telemetry.resource.a: is not text"),
             (&format!("otlp = \"http://collector\"\n{header}"), "telemetry.header: would go in plain text"),
             (header, "telemetry.header: has no otlp"),
-            ("otlp = \"https://c\"\n[[telemetry.header]]\nname = \"a b\"\nsecret = { file = \"token\" }", "is no name of a header"),
+            (
+                "otlp = \"https://c\"\n[[telemetry.header]]\nname = \"a b\"\nsecret = { file = \"token\" }",
+                "is no name of a header",
+            ),
             ("otlp = \"https://c\"\n[[telemetry.header]]\nname = \"a\"\nsecret = \"hunter2\"", "is a value"),
             ("otpl = \"https://c\"", "telemetry.otpl: unknown key"),
         ] {

@@ -9,12 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::audit::AuditLog;
 use crate::limit::{InFlight, Limits};
+use crate::telemetry::LogExport;
 
 /// Ends the process: at once on SIGINT, after the requests under way on SIGTERM and SIGQUIT.
 pub(super) struct Stop {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
     pub(super) audit: AuditLog,
+    pub(super) export: Option<Arc<LogExport>>,
     pub(super) drain: Duration,
 }
 
@@ -36,13 +38,16 @@ impl ShutdownSignalWatch for Stop {
             _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
         }
         let (in_flight, limits) = (Arc::clone(&self.in_flight), Arc::clone(&self.limits));
-        let (audit, drain) = (self.audit.clone(), self.drain);
+        let (audit, export, drain) = (self.audit.clone(), self.export.clone(), self.drain);
         tracing::info!(requests = in_flight.count(), "draining");
         std::thread::spawn(move || {
             std::thread::sleep(SETTLE);
             let left = in_flight.wait_for_none(drain);
             let counted = keep_counts(&limits);
             let recorded = audit.flush(FLUSH);
+            if let Some(export) = export {
+                export.stop(EXPORT);
+            }
             tracing::info!(requests_cut = left, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
         });
@@ -58,3 +63,5 @@ pub(super) fn keep_counts(limits: &Limits) -> bool {
 
 /// Longest wait for the store and for the audit log at the end.
 pub(super) const FLUSH: Duration = Duration::from_secs(5);
+/// Longest wait for the collector at the end: what it does not get is in the audit log.
+pub(super) const EXPORT: Duration = Duration::from_secs(2);

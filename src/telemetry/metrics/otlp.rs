@@ -31,8 +31,10 @@ impl OtlpMetrics {
             sent: outcome("sent"),
             dropped: outcome("dropped"),
             failed: outcome("failed"),
-            queued: register.gauge("portcullis_otlp_queue_records", "Lines of the audit log that wait for the collector")?,
-            queued_bytes: register.gauge("portcullis_otlp_queue_bytes", "Bytes of lines that wait for the collector")?,
+            queued: register
+                .gauge("portcullis_otlp_queue_records", "Lines of the audit log that wait for the collector")?,
+            queued_bytes: register
+                .gauge("portcullis_otlp_queue_bytes", "Bytes of lines that wait for the collector")?,
         })
     }
 }

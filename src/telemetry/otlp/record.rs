@@ -115,7 +115,10 @@ fn request(line: &Reading, put: &mut impl FnMut(&'static str, Option<AnyValue>))
     put(name::RESPONSE_MODEL, text("answered_by"));
     let stopped = line.text("stop_reason").map(|reason| list([AnyValue::from(reason.to_owned())]));
     put(name::RESPONSE_FINISH_REASONS, stopped);
-    put(name::RESPONSE_TIME_TO_FIRST_CHUNK, line.timing("first_token_ms").map(|millis| AnyValue::Double(millis / 1000.0)));
+    put(
+        name::RESPONSE_TIME_TO_FIRST_CHUNK,
+        line.timing("first_token_ms").map(|millis| AnyValue::Double(millis / 1000.0)),
+    );
     put(name::USAGE_INPUT_TOKENS, line.all_input_tokens().map(whole));
     put(name::USAGE_OUTPUT_TOKENS, line.usage("output_tokens").map(whole));
     put(name::USAGE_CACHE_READ, line.usage("cache_read_input_tokens").map(whole));

@@ -56,8 +56,22 @@ fn a_full_record_has_the_names_of_the_conventions() {
 fn every_member_is_sent_or_is_content() {
     // Those that the conventions have a name for.
     const NAMED: &[&str] = &[
-        "answered_by", "client", "error_type", "max_tokens", "method", "path", "request_bytes", "response_bytes",
-        "session_id", "status", "stop_reason", "stream", "subject", "time", "upstream", "usage",
+        "answered_by",
+        "client",
+        "error_type",
+        "max_tokens",
+        "method",
+        "path",
+        "request_bytes",
+        "response_bytes",
+        "session_id",
+        "status",
+        "stop_reason",
+        "stream",
+        "subject",
+        "time",
+        "upstream",
+        "usage",
     ];
     const CONTENT: &[&str] = &["prompt", "response"];
     for line in own_lines().into_iter().chain([line(&full())]) {

@@ -50,7 +50,10 @@ impl Filter {
         any(&self.subject, line.text("subject"))
             && (self.team.is_empty() || line.texts("teams").any(|team| any(&self.team, Some(team))))
             && (self.model.is_empty()
-                || line.texts("models").chain(line.text("answered_by")).any(|model| self.model.iter().any(|wanted| is_like(model, wanted))))
+                || line
+                    .texts("models")
+                    .chain(line.text("answered_by"))
+                    .any(|model| self.model.iter().any(|wanted| is_like(model, wanted))))
             && self.since.is_none_or(|since| time.is_some_and(|time| time >= since))
             && self.until.is_none_or(|until| time.is_some_and(|time| time < until))
             && any(&self.event, Some(line.event()))

@@ -65,8 +65,11 @@ fn is_compressed(path: &Path) -> bool {
 /// When it cannot be opened.
 pub(super) fn open(path: &Path) -> io::Result<Lines<Box<dyn BufRead>>> {
     let file = File::open(path)?;
-    let reader: Box<dyn BufRead> =
-        if is_compressed(path) { Box::new(BufReader::new(zstd::Decoder::new(file)?)) } else { Box::new(BufReader::new(file)) };
+    let reader: Box<dyn BufRead> = if is_compressed(path) {
+        Box::new(BufReader::new(zstd::Decoder::new(file)?))
+    } else {
+        Box::new(BufReader::new(file))
+    };
     Ok(Lines { reader, line: Vec::new(), max: MAX_LINE })
 }
 
@@ -112,7 +115,9 @@ mod tests {
     fn lines_come_one_by_one_whatever_their_length() {
         let text = b"one\n\nmuch too long\nfour\nfi";
         let mut lines = Lines { reader: &text[..], line: Vec::new(), max: 6 };
-        for expected in [Piece::Line(b"one"), Piece::Line(b""), Piece::TooLong, Piece::Line(b"four"), Piece::Torn, Piece::End] {
+        for expected in
+            [Piece::Line(b"one"), Piece::Line(b""), Piece::TooLong, Piece::Line(b"four"), Piece::Torn, Piece::End]
+        {
             assert_eq!(lines.next().unwrap(), expected);
         }
     }
@@ -125,7 +130,8 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let found = segments(&[folder.path().to_owned()]).unwrap();
-        let names: Vec<_> = found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
+        let names: Vec<_> =
+            found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["a.jsonl.zst", "b.jsonl", "dt=2026-11-24/c.jsonl"]);
         assert!(segments(&[folder.path().join("gone")]).unwrap_err().contains("gone"));
     }

@@ -26,7 +26,13 @@ const MOST_BEGUN: usize = 100_000;
 
 impl Table {
     /// Takes the next line. With `each_line` a `begin` line is a row of its own.
-    pub(super) fn take(&mut self, line: &Reading, fits: bool, each_line: bool, output: &mut impl Write) -> io::Result<()> {
+    pub(super) fn take(
+        &mut self,
+        line: &Reading,
+        fits: bool,
+        each_line: bool,
+        output: &mut impl Write,
+    ) -> io::Result<()> {
         let id = line.text("request_id").unwrap_or_default();
         if line.event() == "begin" && !each_line {
             let oldest = fits.then(|| self.begun.insert(id, row(line, "never ended"))).flatten();

@@ -49,12 +49,8 @@ fn a_call_is_one_row_and_one_that_never_ended_is_told() {
     assert_eq!(faults, 0);
     let rows: Vec<Vec<_>> = shown.lines().map(|row| row.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..3], ["TIME", "EVENT", "SUBJECT"]);
-    assert_eq!(
-        rows[1],
-        ["2026-11-24T10:00:00.25Z", "end", "alice", "claude-opus-5-20261001", "200", "upstream_failed", "420", "50", "$0.004250", "1.875s"].map(|cell| {
-            if cell.starts_with("2026") { rows[1][0] } else { cell }
-        })
-    );
+    let row = "2026-11-24T10:00:00.25Z end alice claude-opus-5-20261001 200 upstream_failed 420 50 $0.004250 1.875s";
+    assert_eq!(rows[1].join(" "), row);
     assert_eq!(rows[2][1..3], ["refused", "-"]);
     assert_eq!(rows[3][1..4], ["never", "ended", "bob"]);
     assert_eq!(rows.len(), 4);
@@ -80,7 +76,8 @@ fn filters_leave_what_is_asked_for() {
         (&["--until", "2026-11-24"], &[]),
     ] {
         let (shown, _) = show(&records, &[options, &["--format", "json"]].concat());
-        let found: Vec<_> = shown.lines().map(|line| Reading::parse(line.as_bytes()).unwrap().event().to_owned()).collect();
+        let found: Vec<_> =
+            shown.lines().map(|line| Reading::parse(line.as_bytes()).unwrap().event().to_owned()).collect();
         assert_eq!(found, events, "{options:?}");
     }
 }
