@@ -16,7 +16,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
-use self::stop::{EXPORT, FLUSH, Stop, keep_counts};
+use self::stop::{Stop, hand_over, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
@@ -184,11 +184,7 @@ impl Proxy {
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
-        let recorded = audit.flush(FLUSH);
-        if let Some(export) = export {
-            export.stop(EXPORT);
-        }
-        if recorded { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
+        if hand_over(&audit, export.as_deref()) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
     }
 }
 

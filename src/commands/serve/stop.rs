@@ -44,10 +44,7 @@ impl ShutdownSignalWatch for Stop {
             std::thread::sleep(SETTLE);
             let left = in_flight.wait_for_none(drain);
             let counted = keep_counts(&limits);
-            let recorded = audit.flush(FLUSH);
-            if let Some(export) = export {
-                export.stop(EXPORT);
-            }
+            let recorded = hand_over(&audit, export.as_deref());
             tracing::info!(requests_cut = left, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
         });
@@ -61,7 +58,16 @@ pub(super) fn keep_counts(limits: &Limits) -> bool {
     runtime.is_ok_and(|runtime| runtime.block_on(limits.flush(FLUSH)))
 }
 
+/// Brings the last records to the log, and those that wait to the collector; whether all are in the log. Not for async code.
+pub(super) fn hand_over(audit: &AuditLog, export: Option<&LogExport>) -> bool {
+    let recorded = audit.flush(FLUSH);
+    if let Some(export) = export {
+        export.stop(EXPORT);
+    }
+    recorded
+}
+
 /// Longest wait for the store and for the audit log at the end.
-pub(super) const FLUSH: Duration = Duration::from_secs(5);
+const FLUSH: Duration = Duration::from_secs(5);
 /// Longest wait for the collector at the end: what it does not get is in the audit log.
-pub(super) const EXPORT: Duration = Duration::from_secs(2);
+const EXPORT: Duration = Duration::from_secs(2);
