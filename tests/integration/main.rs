@@ -9,6 +9,7 @@ mod client_faults;
 mod commands;
 mod configuration;
 mod doctor;
+mod evidence;
 mod failover;
 mod federation;
 mod harness;
