@@ -95,6 +95,7 @@ asks      1 message(s), 1 distinct demand(s)
 demand    claude-opus-5, max_tokens 900
   claude:haiku has no say: it does not cover the model
   opus-by-name allows
+content   none
 limit     subject claude-opus-*: 900 of 950 output tokens in a min, per subject
 limit     subject claude-opus-*: $0.02275 of $2.5 cost in a day, per subject
 decision  allowed by opus-by-name
@@ -118,7 +119,7 @@ fn a_refusal_says_which_rule_refused() {
     let body = json!({ "model": "claude-haiku-5", "max_tokens": 1, "messages": messages });
     let (decision, shown) = explained(&question(alice(), &body));
     assert_eq!(decision, Err("content_forbidden"));
-    assert!(shown.ends_with("content   1 EMAIL, 1 CREDIT_CARD\n"), "{shown}");
+    assert!(shown.ends_with(" allows\ncontent   1 CREDIT_CARD, 1 EMAIL\n"), "{shown}");
     let mut from_afar = question(alice(), &denied);
     from_afar.address = Some("10.66.1.1".parse().unwrap());
     let (decision, shown) = explained(&from_afar);
