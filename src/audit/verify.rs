@@ -72,6 +72,7 @@ pub struct Verifier {
     totals: Totals,
     last: Option<Last>,
     /// The last checkpoint, once one was seen or the chain was seen to begin.
+    #[allow(clippy::option_option)] // not known yet, or known to be none
     checkpoint: Option<Option<Hash>>,
     /// The last segment ended with a closing checkpoint.
     closed: bool,

@@ -50,7 +50,7 @@ async fn a_restart_goes_on_with_the_chain_and_the_key_verifies_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_call_that_the_upstream_saw_is_on_record_when_the_process_is_killed() {
+async fn every_call_that_was_answered_is_on_record_when_the_process_is_killed() {
     let audit = Sandbox::shared().folder.path().join("audit-chain-killed");
     let mut before = 0;
     for _ in 0..4 {
