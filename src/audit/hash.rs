@@ -69,7 +69,7 @@ impl<'de> serde::Deserialize<'de> for Hash {
 }
 
 /// Lower-case hex.
-pub(super) fn to_hex(bytes: &[u8]) -> String {
+pub fn to_hex(bytes: &[u8]) -> String {
     let mut hex = Vec::with_capacity(bytes.len() * 2);
     append_hex(bytes, &mut hex);
     hex.into_iter().map(char::from).collect()

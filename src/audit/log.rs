@@ -36,6 +36,14 @@ enum Wait {
 #[derive(Debug)]
 pub struct OnRecord(());
 
+#[cfg(test)]
+impl OnRecord {
+    /// For tests of what asks for the proof.
+    pub fn for_test() -> Self {
+        Self(())
+    }
+}
+
 /// A request could not be recorded, and so may not go upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unrecorded;

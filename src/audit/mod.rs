@@ -21,7 +21,7 @@ pub mod verify;
 mod writer;
 
 pub use checkpoint::Checkpoint;
-pub use hash::Hash;
+pub use hash::{Hash, to_hex};
 pub use key::{PublicKey, SigningKey};
 pub use lifecycle::{ChainHead, Found};
 pub use line::Head;

@@ -14,9 +14,9 @@ use super::body;
 use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
 use super::overdue::OverdueWatch;
+use super::receipt::Receipt;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
-use crate::audit::OnRecord;
 use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
@@ -57,13 +57,13 @@ impl Gateway {
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
         let headers = &session.req_header().headers;
-        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|(body, _)| body)).await?;
-        let (body, held) = match body {
-            Some((body, held)) => (Some(body), Some(held)),
+        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
+        let (body, receipt, held) = match body {
+            Some(Body { bytes, digest, held }) => (Some(bytes.clone()), Receipt::of_judged(bytes, digest), Some(held)),
             // Nothing to replay, but an answer may be a stream.
-            None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), None),
+            None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), Receipt::default(), None),
         };
-        let exchange = Exchange::new(permit, metered, held);
+        let exchange = Exchange::new(permit, metered, receipt, held);
         if let Some(body) = body {
             let watches = Watches {
                 overdue: OverdueWatch::new(Arc::clone(&exchange.progress), self.upstream.patience()),
@@ -72,18 +72,7 @@ impl Gateway {
             ctx.body_length = body.len();
             replay::install(session, body, watches, &ctx.real_session);
         }
-        self.put_on_record(session, ctx).await?;
         Ok(exchange)
-    }
-
-    /// Puts the request on record before its first byte leaves.
-    async fn put_on_record(&self, session: &Session, ctx: &RequestCtx) -> Result<OnRecord, Denial> {
-        let ticket = self.audit.begin(Self::announce(session, ctx)).await;
-        let on_record = match ticket {
-            Ok(ticket) => ticket.on_record().await,
-            Err(unrecorded) => Err(unrecorded),
-        };
-        on_record.map_err(|_| Denial::AuditUnavailable)
     }
 
     /// The door and the address rules: before any cryptography.
@@ -188,15 +177,15 @@ impl Gateway {
     /// Holds the whole body and reads what policy decides on.
     async fn judge_body(&self, session: &mut Session, shape: Shape) -> Result<Judged, Stop> {
         let mut held = self.body_memory.hold();
-        let body = body::read_whole(session, &mut held, &self.bounds).await?;
+        let (bytes, digest) = body::read_whole(session, &mut held, &self.bounds).await?;
         let call = match shape {
             // Such as `cancel`, which takes a body or none.
-            Shape::Resource if body.is_empty() => Peek::default(),
+            Shape::Resource if bytes.is_empty() => Peek::default(),
             Shape::Message | Shape::Batch | Shape::Resource => {
-                claude::peek(&body, shape).map_err(Denial::BodyMalformed)?
+                claude::peek(&bytes, shape).map_err(Denial::BodyMalformed)?
             }
         };
-        Ok(Judged { call, body: Some((body, held)) })
+        Ok(Judged { call, body: Some(Body { bytes, digest, held }) })
     }
 
     /// An upload is not read here: it names no model. Its length is bounded as it passes by.
@@ -221,10 +210,19 @@ impl Gateway {
 
 const MULTIPART: &[u8] = b"multipart/form-data";
 
-/// What a request asks for, and the body that says so with the memory that it takes.
+/// What a request asks for, and the body that says so.
 struct Judged {
     call: Peek,
-    body: Option<(Bytes, Held)>,
+    body: Option<Body>,
+}
+
+/// A body that was read whole.
+struct Body {
+    bytes: Bytes,
+    /// Its SHA-256.
+    digest: [u8; 32],
+    /// The memory that it takes.
+    held: Held,
 }
 
 /// Refuses what cannot be judged, whatever policy says: a change of protocol would carry bytes past every rule, a content

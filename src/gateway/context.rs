@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use super::metering::Metered;
 use super::overdue::Progress;
+use super::receipt::Receipt;
 use super::retry::Again;
+use crate::audit::{LimitLeft, OnRecord, Ticket};
 use crate::claude::{AnswerReader, BodyRule, Family, Match, Model, ModelPage, Peek};
 use crate::credential::{KeyClaim, KeyId, UpstreamKey};
 use crate::denial::Denial;
@@ -66,6 +68,15 @@ pub(super) enum Stage {
 /// A permitted call and its answer.
 pub(super) struct Exchange {
     pub(super) permit: Permit,
+    /// The `begin` line on its way to the disk, until it is there.
+    pub(super) ticket: Option<Ticket>,
+    /// The proof that it is there.
+    pub(super) on_record: Option<OnRecord>,
+    pub(super) recorded: Option<Duration>,
+    /// What was left of the limits when it was permitted.
+    pub(super) limits: Vec<LimitLeft>,
+    /// What has passed.
+    pub(super) receipt: Receipt,
     /// The body's memory, held until the request ends.
     pub(super) _body: Option<Held>,
     /// How far it has come, for whoever watches its time.
@@ -123,9 +134,14 @@ pub(super) struct Rewrite {
 }
 
 impl Exchange {
-    pub(super) fn new(permit: Permit, metered: Metered, body: Option<Held>) -> Self {
+    pub(super) fn new(permit: Permit, metered: Metered, receipt: Receipt, body: Option<Held>) -> Self {
         Self {
             permit,
+            ticket: None,
+            on_record: None,
+            recorded: None,
+            limits: Vec::new(),
+            receipt,
             metered: Some(metered),
             spent: None,
             _body: body,
@@ -167,6 +183,7 @@ impl Exchange {
         self.broken |= again == Again::Broken;
         self.unconnected += usize::from(again == Again::Connect);
         self.again = Some(again);
+        self.receipt.restart();
         // An address that refused a key is none to avoid.
         self.tried.extend(self.lease.take().map(|lease| lease.address()).filter(|_| again != Again::Key));
     }

@@ -11,6 +11,7 @@ mod metering;
 mod overdue;
 mod proxy;
 mod proxy_protocol;
+mod receipt;
 mod record;
 mod replay;
 mod request;

@@ -112,6 +112,7 @@ pub(super) fn take_chunk(
         if reader.is_between_events()
             && let Some(spent) = exchange.spent.take()
         {
+            exchange.receipt.hold(bytes);
             return Err(spent);
         }
         reader.feed(bytes);
@@ -119,6 +120,7 @@ pub(super) fn take_chunk(
     }
     if let Some(Rewrite { change, whole }) = &mut exchange.rewrite {
         if let Some(bytes) = chunk.take() {
+            exchange.receipt.hold(&bytes);
             if whole.len() + bytes.len() > MAX_REWRITE {
                 return Err(Denial::UpstreamFailed("an answer that must be changed is too long".to_owned()));
             }
@@ -130,9 +132,12 @@ pub(super) fn take_chunk(
                 Change::Models(page) => visible_models(whole, page, shows),
             };
             let changed = changed.ok_or_else(|| Denial::UpstreamFailed("a list of models that is none".to_owned()))?;
+            exchange.receipt.add(&changed);
             *chunk = Some(Bytes::from(changed));
             exchange.rewrite = None;
         }
+    } else if let Some(bytes) = &chunk {
+        exchange.receipt.relay(bytes);
     }
     exchange.ended |= end;
     Ok(())

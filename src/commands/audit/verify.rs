@@ -96,8 +96,8 @@ fn verify(
             eprintln!("{}: not looked at, for {} is the same segment", copy.path.display(), place.path.display());
         }
         let shown = place.path.display().to_string();
-        let outcome = open(place).map_err(Failure::Unreadable).and_then(|file| verifier.segment(name, &shown, file));
-        outcome.map_err(|failure| match failure {
+        let checked = open(place).map_err(Failure::Unreadable).and_then(|file| verifier.segment(name, &shown, file));
+        checked.map_err(|failure| match failure {
             Failure::Fault(fault) => fault.to_string(),
             Failure::Unreadable(error) => format!("{shown}: cannot be read: {error}"),
         })?;
