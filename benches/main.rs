@@ -6,6 +6,7 @@ mod limit;
 mod peek;
 mod policy;
 mod support;
+mod text;
 mod token;
 mod upstream;
 mod usage;
@@ -18,6 +19,7 @@ criterion_group!(
     peek::benches,
     policy::benches,
     limit::benches,
+    text::benches,
     usage::benches,
     upstream::benches
 );
