@@ -14,6 +14,7 @@ mod line;
 mod log;
 mod merkle;
 mod options;
+mod outage;
 mod record;
 mod recovery;
 pub mod segment;
