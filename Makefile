@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
 
-.PHONY: run build test test-rust test-sdk bench fuzz lint deny setup setup-tests
+.PHONY: run build test test-rust test-sdk pii bench fuzz lint deny setup setup-tests
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -20,13 +20,18 @@ test-sdk: setup setup-tests
 	$(CARGO) build --locked
 	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/sdk/run
 
+# PII_CORPUS=FILE scores other cases in the same format, without floors.
+pii: setup ## what masking finds and what it leaves alone, by type
+	$(CARGO) build --release --locked
+	python3 tests/pii/score.py $(PII_CORPUS) -- target/release/portcullis redact --jsonl
+
 bench: setup ## benches of the hot paths, and a table of what they measured
 	$(CARGO) bench --locked
 	benches/table
 
 FUZZ_SECONDS ?= 10
 fuzz: setup $(TOOLS)/bin/cargo-fuzz ## every fuzz target for a while; RUSTC_BOOTSTRAP lets a stable compiler sanitize
-	for target in peek answer token claims proof revocations proxy_protocol; do \
+	for target in peek answer token claims proof revocations proxy_protocol mask audit_line; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

@@ -6,6 +6,7 @@ mod audit;
 mod limit;
 mod peek;
 mod policy;
+mod privacy;
 mod support;
 mod text;
 mod token;
@@ -19,6 +20,7 @@ criterion_group!(
     token::benches,
     peek::benches,
     policy::benches,
+    privacy::benches,
     limit::benches,
     text::benches,
     usage::benches,

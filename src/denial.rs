@@ -512,3 +512,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;
+
+/// Every reason, for tests of what lists them.
+#[cfg(test)]
+pub(crate) fn reasons() -> Vec<&'static str> {
+    tests::all().iter().map(Denial::reason).collect()
+}

@@ -14,6 +14,7 @@
 //! - [`store`]: what hosts share
 //! - [`credential`]: the upstream's key
 //! - [`upstream`]: where it goes
+//! - [`privacy`]: personal data and secrets, found and masked
 //! - [`audit`]: what is written down
 //! - [`telemetry`] and [`admin`]: what ops see
 //! - [`follow`]: files that may change while the proxy runs
@@ -35,6 +36,7 @@ pub mod gateway;
 pub mod identity;
 pub mod limit;
 pub mod policy;
+pub mod privacy;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

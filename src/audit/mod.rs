@@ -13,11 +13,18 @@ mod lifecycle;
 mod line;
 mod log;
 mod merkle;
+pub mod ocsf;
 mod options;
 mod outage;
+mod reading;
 mod record;
 mod recovery;
+#[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
+mod schema;
 pub mod segment;
+pub mod ship;
 pub mod verify;
 mod writer;
 
@@ -29,4 +36,5 @@ pub use line::Head;
 pub use log::{AuditLog, OnRecord, Ticket, Unrecorded};
 pub use merkle::Tree;
 pub use options::{Durability, OnAuditFailure, Options, Tap};
+pub use reading::{Reading, RequestOutcome};
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};

@@ -44,6 +44,7 @@ pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<
         checkpoint_interval: options.checkpoint_interval,
         segment_size: options.segment_size,
         segment_age: options.segment_age,
+        kept: KEPT,
     };
     let chain = Chain::new(disk, file, position, id, log, options.key);
     let mut writer = Writer::new(chain, queue, shared, options.tap, rules);
@@ -91,6 +92,8 @@ struct Rules {
     checkpoint_interval: Duration,
     segment_size: u64,
     segment_age: Duration,
+    /// Records that are kept at most while the disk fails; the queue holds more.
+    kept: usize,
 }
 
 /// What is brought to the disk together.
@@ -163,7 +166,7 @@ struct Writer<D: Disk> {
 
 /// Records that are brought to the disk together at most.
 const GROUP: usize = 4096;
-/// Records that are kept at most while the disk fails; as many again wait in the queue.
+/// As many records are kept while the disk fails; half as many again wait in the queue.
 const KEPT: usize = 8192;
 /// How long a failed write is left alone.
 const RETRY: Duration = Duration::from_millis(500);
@@ -171,13 +174,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_millis(250);
 
 impl<D: Disk> Writer<D> {
-    fn new(
-        chain: Chain<D>,
-        queue: mpsc::Receiver<Entry>,
-        shared: Arc<Shared>,
-        tap: Option<Tap>,
-        rules: Rules,
-    ) -> Self {
+    fn new(chain: Chain<D>, queue: mpsc::Receiver<Entry>, shared: Arc<Shared>, tap: Option<Tap>, rules: Rules) -> Self {
         Self {
             chain,
             queue,
@@ -281,7 +278,7 @@ impl<D: Disk> Writer<D> {
             }
             self.endure();
             sleep(RETRY).await;
-            self.take_queued(KEPT);
+            self.take_queued(self.rules.kept);
             self.endure();
             if self.queue.is_closed() && self.queue.is_empty() {
                 return; // nobody is left to write for
@@ -390,7 +387,16 @@ fn gap(outage: &Outage, now: SystemTime) -> serde_json::Result<Vec<u8>> {
     let &Outage { since, until, refused, lost, unsure } = outage;
     let (from, to) = (rfc3339(since), rfc3339(until.unwrap_or(now)));
     let time = rfc3339(now);
-    serde_json::to_vec(&Gap { event: "gap", version: VERSION, time: &time, from: &from, to: &to, refused, lost, unsure })
+    serde_json::to_vec(&Gap {
+        event: "gap",
+        version: VERSION,
+        time: &time,
+        from: &from,
+        to: &to,
+        refused,
+        lost,
+        unsure,
+    })
 }
 
 fn unix_ms(time: SystemTime) -> u64 {

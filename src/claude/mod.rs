@@ -28,6 +28,7 @@ pub use known::{betas, known_beta};
 pub use model::{Family, Model, ModelPattern, Specificity};
 pub use model_list::{ModelPage, visible_models};
 pub use pattern::Pattern;
+pub(crate) use pattern::glob;
 pub use peek::{Ask, Demand, Features, Peek, Shape, peek};
 pub use price::{Price, Prices, Tariff};
 pub use scan::TopLevel;

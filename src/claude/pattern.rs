@@ -39,7 +39,7 @@ impl FromStr for Pattern {
 }
 
 /// Matches `*` against any run of bytes, in time linear in `text` times the number of stars.
-pub(super) fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
+pub(crate) fn glob(mut pattern: &[u8], mut text: &[u8]) -> bool {
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod doctor;
 mod explain;
+mod redact;
 mod sandbox;
 mod serve;
 mod token;
@@ -74,6 +75,11 @@ enum Command {
     /// Check the audit log as an auditor does
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Mask personal data and secrets in text from stdin to stdout
+    #[command(
+        after_help = "Examples:\n  portcullis redact < letter.txt\n  portcullis redact --config portcullis.toml --jsonl < cases.jsonl\n\nText is UTF-8. Without --config all detectors run, with tags of a random key."
+    )]
+    Redact(redact::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +105,7 @@ impl Cli {
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
             Command::Audit(command) => audit::command(command),
+            Command::Redact(arguments) => redact::command(&arguments),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

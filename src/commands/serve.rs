@@ -1,5 +1,6 @@
 //! `portcullis serve`: composes the rooms into a running proxy.
 
+mod evidence;
 mod stop;
 mod upkeep;
 
@@ -16,12 +17,12 @@ use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
-use self::stop::{FLUSH, Stop, keep_counts};
+use self::evidence::Evidence;
+use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::audit::{AuditLog, Hash, Options, SigningKey};
-use crate::config::{AuditConfig, Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
@@ -49,7 +50,7 @@ pub(super) struct Proxy {
     config: Config,
     listen: BoundSocket,
     admin: BoundSocket,
-    audit: AuditLog,
+    evidence: Evidence,
     metrics: Arc<Metrics>,
 }
 
@@ -62,8 +63,9 @@ impl Proxy {
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
-        let audit = open_log(&mut config, &metrics)?;
-        Ok(Self { config, listen, admin, audit, metrics: Arc::new(metrics) })
+        let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
+        let evidence = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
+        Ok(Self { config, listen, admin, evidence, metrics: Arc::new(metrics) })
     }
 
     /// Where clients connect.
@@ -80,7 +82,8 @@ impl Proxy {
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, audit, metrics } = self;
+        let Self { config, listen, admin, evidence, metrics } = self;
+        let evidence = Arc::new(evidence);
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let keys = Arc::new(KeyRing::new(config.upstream.keys));
         let (issuers, fetchers) =
@@ -99,7 +102,7 @@ impl Proxy {
             issuers: Arc::clone(&issuers),
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
-            audit: audit.clone(),
+            audit: evidence.audit.clone(),
             revocations: freshness.clone(),
         };
         let trusted_proxies = config.listen.trusted_proxies;
@@ -114,7 +117,7 @@ impl Proxy {
             limits: Arc::clone(&limits),
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
-            audit: audit.clone(),
+            audit: evidence.audit.clone(),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),
@@ -173,32 +176,12 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, limits: Arc::clone(&limits), audit: audit.clone(), drain };
+        let stop = Stop { in_flight, limits: Arc::clone(&limits), evidence: Arc::clone(&evidence), drain };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
-        if audit.stop(FLUSH) { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
+        if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }
-}
-
-/// Opens the audit log, with the key that the configuration names or this host has.
-fn open_log(config: &mut Config, metrics: &Metrics) -> Result<AuditLog, String> {
-    let key = config.audit.signing_key.take().map_or_else(|| SigningKey::of_host(&config.state_directory), Ok)?;
-    let audit: &AuditConfig = &config.audit;
-    let options = Options {
-        directory: audit.directory.clone(),
-        durability: audit.durability,
-        on_failure: audit.on_audit_failure,
-        commit_interval: audit.commit_interval,
-        checkpoint_interval: audit.checkpoint_interval,
-        segment_size: audit.segment_size,
-        segment_age: audit.segment_age,
-        key,
-        configuration: Hash(config.sha256),
-        tap: None,
-    };
-    AuditLog::open(options, metrics.audit.clone())
-        .map_err(|error| format!("cannot keep the audit log in {}: {error}", audit.directory.display()))
 }
 
 /// The shared store, if there is one; that it is connected is upkeep's.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::keep::{self, KeepConfig};
 use super::reader::Section;
 use super::ship::{self, ShipConfig};
 use super::writable;
@@ -33,6 +34,8 @@ pub struct AuditConfig {
     pub content_limit: usize,
     /// Where closed segments are shipped to; `None`: nowhere.
     pub ship: Option<ShipConfig>,
+    /// How long closed segments stay on this host.
+    pub keep: KeepConfig,
 }
 
 /// What is kept of the text of requests and answers.
@@ -70,6 +73,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuditConfig> {
     let segment_age = section.nonzero_duration("segment_age").unwrap_or(Duration::from_secs(3600));
     let content = section.parsed("content", "\"none\" or \"masked\"");
     let ship = ship::read(section);
+    let keep = keep::read(section);
     Some(AuditConfig {
         directory: directory?,
         durability: durability.unwrap_or_default(),
@@ -82,6 +86,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<AuditConfig> {
         content: content.unwrap_or_default(),
         content_limit,
         ship: ship?,
+        keep,
     })
 }
 

@@ -8,6 +8,7 @@ mod door;
 mod fault;
 mod health;
 mod identity;
+mod keep;
 mod key;
 mod limit;
 mod listen;
@@ -33,12 +34,12 @@ pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
 pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
+pub use keep::KeepConfig;
 pub use listen::ListenConfig;
-pub use privacy::PrivacyConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
-pub use ship::ShipConfig;
+pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
-pub use telemetry::TelemetryConfig;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -46,6 +47,7 @@ pub use upstream::UpstreamConfig;
 use crate::claude::Prices;
 use crate::limit::Rule;
 use crate::policy::Policy;
+use crate::privacy::Privacy;
 use reader::{Document, Section};
 
 /// Everything that serving needs, checked.
@@ -75,7 +77,7 @@ pub struct Config {
     /// What is written down.
     pub audit: AuditConfig,
     /// Which personal data is looked for.
-    pub privacy: PrivacyConfig,
+    pub privacy: Privacy,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
@@ -139,12 +141,12 @@ impl Config {
                 .required("upstream")
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
-            let privacy = privacy::read(root);
             let telemetry = telemetry::read(root);
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
+            let privacy = root.table("privacy", |section| privacy::read(section, state_directory.as_deref()));
             root.refuse_unenforced("cache");
             Some(Self {
                 listen: listen?,

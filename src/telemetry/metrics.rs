@@ -1,7 +1,9 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
 mod audit;
+mod otlp;
 mod register;
+mod ship;
 mod state;
 mod upstream;
 
@@ -10,7 +12,9 @@ use std::time::Duration;
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
 pub use self::audit::AuditMetrics;
+pub use self::otlp::OtlpMetrics;
 use self::register::Register;
+pub use self::ship::ShipMetrics;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
 use super::unknown_names::UnknownNames;
@@ -31,6 +35,10 @@ pub struct Metrics {
     pub audit_records: IntCounter,
     /// What the audit log's writer counts.
     pub audit: AuditMetrics,
+    /// What becomes of closed segments.
+    pub ship: ShipMetrics,
+    /// The export of audit records.
+    pub otlp: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -103,6 +111,8 @@ impl Metrics {
                 &["kind", "name"],
             )?),
             audit: AuditMetrics::new(&register)?,
+            ship: ShipMetrics::new(&register)?,
+            otlp: OtlpMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,

@@ -95,3 +95,31 @@ fn secrets_come_from_the_environment_too() {
     };
     assert_eq!((check(Some("sk-ant-x")), check(None), check(Some(" "))), (Some(0), Some(1), Some(1)));
 }
+
+#[test]
+fn redact_masks_text_and_objects_and_names_a_bad_line() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let redact = |arguments: &[&str], input: &str| {
+        let mut child = portcullis()
+            .arg("redact")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let masked = redact(&[], "Größe: write to ann@example.com.\n");
+    let text = String::from_utf8(masked.stdout).unwrap();
+    assert!(text.starts_with("Größe: write to [EMAIL:") && text.ends_with("].\n"), "{text}");
+    let lines = "{\"id\":\"a\",\"text\":\"ä ann@example.com\"}\n{\"id\":2}\n";
+    let masked = redact(&["--jsonl"], lines);
+    assert_eq!(masked.status.code(), Some(1));
+    assert!(String::from_utf8(masked.stderr).unwrap().contains("line 2 is not an object"));
+    let masked = redact(&["--jsonl"], lines.split_inclusive('\n').next().unwrap());
+    let answer: serde_json::Value = serde_json::from_slice(&masked.stdout).unwrap();
+    assert_eq!(answer["spans"], serde_json::json!([{"type": "EMAIL", "start": 2, "end": 17}]));
+}

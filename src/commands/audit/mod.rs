@@ -1,6 +1,7 @@
 //! `portcullis audit`: what an auditor asks of the log.
 
 mod key;
+mod show;
 mod verify;
 
 use std::path::PathBuf;
@@ -14,6 +15,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  portcullis audit verify /var/log/portcullis --key audit.pub\n  portcullis audit verify audit-0-000000000001.jsonl.zst\n\nPlain and compressed segments are read. Exit code 0 says that all is as it was written, 1 that it is not."
     )]
     Verify(verify::Arguments),
+    /// Show records to people and programs: a table, the lines themselves, or OCSF events
+    #[command(
+        after_help = "Examples:\n  portcullis audit show /var/log/portcullis --since 2026-11-24 --outcome denied\n  portcullis audit show /var/log/portcullis --subject alice --totals\n  portcullis audit show /var/log/portcullis --format ocsf > events.jsonl\n\nPlain and compressed segments are read. Exit code 1 says that a line is damaged; `audit verify` says what else is."
+    )]
+    Show(show::Arguments),
     /// Print the public key that the log's checkpoints are verified with, as PEM
     #[command(after_help = "Example:\n  portcullis audit key --config /etc/portcullis/portcullis.toml > audit.pub")]
     Key {
@@ -25,6 +31,7 @@ pub(super) enum Command {
 pub(super) fn command(command: Command) -> Outcome {
     match command {
         Command::Verify(arguments) => verify::command(&arguments),
+        Command::Show(arguments) => show::command(&arguments),
         Command::Key { config } => key::command(&config.path),
     }
 }

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use proxy::{Proxy, free_addresses, write_file};
-pub use records::{lines_of, log_of, segments_of};
+pub use records::{held_to_schema, lines_of, log_of, segments_of};
 pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.

@@ -1,8 +1,10 @@
 //! Audit records, as an auditor would read them.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use jsonschema::Validator;
 use serde_json::Value;
 
 use super::Sandbox;
@@ -40,10 +42,25 @@ pub fn segments_of(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The records, each of which is as the published schema says.
+pub fn held_to_schema(records: Vec<Value>) -> Vec<Value> {
+    for record in &records {
+        let faults: Vec<_> =
+            SCHEMA.iter_errors(record).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(faults.is_empty(), "a record is not as docs/audit.schema.json says: {faults:#?}\n{record:#}");
+    }
+    records
+}
+
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let schema = serde_json::from_str(include_str!("../../../docs/audit.schema.json")).unwrap();
+    jsonschema::options().should_validate_formats(true).build(&schema).unwrap()
+});
+
 impl Sandbox {
     /// All records that are written.
     pub fn records(&self) -> Vec<Value> {
-        records_of(&self.ready.audit_directory)
+        held_to_schema(records_of(&self.ready.audit_directory))
     }
 
     /// The record of the request with our id `request_id`.
@@ -60,9 +77,9 @@ impl Sandbox {
     pub async fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let records = self.records();
+            let records = records_of(&self.ready.audit_directory);
             if enough(&records) {
-                return records;
+                return held_to_schema(records);
             }
             assert!(Instant::now() < deadline, "not the records that were waited for: {records:#?}");
             tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline: files have no other sign

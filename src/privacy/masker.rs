@@ -1,0 +1,258 @@
+//! The detectors, compiled, and the one pass over a text.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use regex_automata::meta::Regex;
+use regex_automata::{Anchored, Input, PatternID};
+
+use super::custom::{Allowed, Custom};
+use super::rule::{Proof, Rule};
+use super::stream::MaskStream;
+use super::{Kind, TagKey, personal, secret};
+
+/// Something that was found, in byte offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it is; both ends lie between characters.
+    pub range: Range<usize>,
+}
+
+/// A text without what was found in it.
+#[derive(Debug, Default)]
+pub struct Masked {
+    /// The text, with a tag in the place of each value.
+    pub text: String,
+    /// How often each kind was found, those that are only flagged included.
+    pub findings: Findings,
+}
+
+/// How often each kind was found.
+pub type Findings = BTreeMap<Kind, u64>;
+
+/// What becomes of what a detector finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Action {
+    /// A tag takes its place, and it is counted.
+    #[default]
+    Mask,
+    /// It is counted, and stays.
+    Flag,
+    /// It is not looked for.
+    Off,
+}
+
+impl FromStr for Action {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "mask" => Ok(Self::Mask),
+            "flag" => Ok(Self::Flag),
+            "off" => Ok(Self::Off),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Which detectors run, and what becomes of what they find.
+#[derive(Debug, Default)]
+pub struct Detectors {
+    /// Kinds with another action than [`Action::Mask`].
+    pub actions: BTreeMap<Kind, Action>,
+    /// Patterns of the configuration's own.
+    pub custom: Vec<Custom>,
+    /// Values that are let be.
+    pub allow: Vec<Allowed>,
+}
+
+/// A possible span, before overlaps are decided.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub range: Range<usize>,
+    pub kind: Kind,
+    pub proof: Proof,
+}
+
+/// A rule, ready to be tried.
+struct Compiled {
+    rule: &'static Rule,
+    regex: Regex,
+    /// The value's group; 0 is the whole match.
+    group: usize,
+}
+
+/// The rules of the tables, and the automaton that finds where to try them.
+pub(super) struct Rules {
+    anchors: AhoCorasick,
+    /// For each literal of `anchors`, the index of its rule.
+    owners: Vec<usize>,
+    compiled: Vec<Compiled>,
+}
+
+/// Compiled once for the process: they do not depend on the configuration.
+static RULES: LazyLock<Result<Rules, String>> = LazyLock::new(Rules::compile);
+
+/// The detectors, and what becomes of what they find.
+pub struct Masker {
+    rules: &'static Rules,
+    detectors: Detectors,
+    key: TagKey,
+}
+
+impl Masker {
+    /// The detectors with these actions. The first one compiles all rules, which takes some milliseconds.
+    ///
+    /// # Errors
+    /// Names the rule that does not compile, which is a fault of this program.
+    pub fn new(detectors: Detectors, key: TagKey) -> Result<Self, String> {
+        let rules = RULES.as_ref().map_err(Clone::clone)?;
+        Ok(Self { rules, detectors, key })
+    }
+
+    /// The key of the tags, from which others can be made.
+    pub fn tag_key(&self) -> &TagKey {
+        &self.key
+    }
+
+    /// What is in the text, in order, not overlapping.
+    pub fn scan(&self, text: &str) -> Vec<Span> {
+        let mut spans = Vec::new();
+        let mut taken = 0;
+        for found in self.find(text) {
+            if let Some(span) = settle(&found, &mut taken) {
+                spans.push(span);
+            }
+        }
+        spans
+    }
+
+    /// The text with a tag in the place of each value.
+    pub fn mask(&self, text: &str) -> Masked {
+        let mut masked = Masked { text: String::with_capacity(text.len()), findings: Findings::new() };
+        let mut written = 0;
+        for span in self.scan(text) {
+            *masked.findings.entry(span.kind).or_default() += 1;
+            if self.action(span.kind) == Action::Mask {
+                masked.text.push_str(text.get(written..span.range.start).unwrap_or_default());
+                self.write_tag(&span, text, &mut masked.text);
+                written = span.range.end;
+            }
+        }
+        masked.text.push_str(text.get(written..).unwrap_or_default());
+        masked
+    }
+
+    /// Masks a text that comes in pieces; see [`MaskStream`].
+    pub fn stream(&self) -> MaskStream<'_> {
+        MaskStream::new(self)
+    }
+
+    /// What becomes of values of this kind.
+    pub fn action(&self, kind: Kind) -> Action {
+        self.detectors.actions.get(&kind).copied().unwrap_or_default()
+    }
+
+    pub(super) fn write_tag(&self, span: &Span, text: &str, to: &mut String) {
+        self.key.write(span.kind, text.get(span.range.clone()).unwrap_or_default(), to);
+    }
+
+    /// All that may be in the text, in the order in which [`settle`] decides: by where it begins; of those that begin at one
+    /// place the longest first, and of those the surest.
+    pub(super) fn find(&self, text: &str) -> Vec<Found> {
+        let mut found = Vec::new();
+        personal::find(text, &mut found);
+        self.rules.find(text, &mut found);
+        for custom in &self.detectors.custom {
+            // Each place is tried by itself, so that one match does not depend on where the text before it was cut.
+            let mut at = 0;
+            while let Some(hit) = custom.regex.search(&Input::new(text).span(at..text.len())) {
+                found.push(Found { range: hit.range(), kind: custom.kind, proof: Proof::Checked });
+                at = text.ceil_char_boundary(hit.start() + 1);
+            }
+        }
+        found.retain(|found| {
+            self.action(found.kind) != Action::Off && {
+                let value = text.get(found.range.clone()).unwrap_or_default();
+                !value.is_empty() && !self.detectors.allow.iter().any(|allowed| allowed.covers(value))
+            }
+        });
+        found.sort_by(|a, b| (a.range.start, b.range.end, a.proof).cmp(&(b.range.start, a.range.end, b.proof)));
+        found
+    }
+}
+
+/// Decides overlaps, from left to right, `taken` being where the last span ended. What begins inside another span and ends
+/// past it is masked from there on, for no part of it may be read; what ends inside is a part of the other.
+pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
+    let start = found.range.start.max(*taken);
+    if found.range.end <= start {
+        return None;
+    }
+    *taken = found.range.end;
+    Some(Span { kind: found.kind, range: start..found.range.end })
+}
+
+impl Rules {
+    pub(super) fn compile() -> Result<Self, String> {
+        let (mut literals, mut owners, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
+        for rule in personal::RULES.iter().chain(secret::rules()) {
+            if rule.back.max(rule.reach) > Rule::FURTHEST || rule.longest > Rule::LONGEST {
+                return Err(format!("{}: reaches too far", rule.name));
+            }
+            let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
+            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
+            literals.extend_from_slice(rule.anchors);
+            owners.extend(std::iter::repeat_n(compiled.len(), rule.anchors.len()));
+            compiled.push(Compiled { rule, regex, group });
+        }
+        let anchors = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(literals)
+            .map_err(|error| error.to_string())?;
+        Ok(Self { anchors, owners, compiled })
+    }
+
+    /// Tries each rule at every place where one of its literals is.
+    pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
+        for hit in self.anchors.find_overlapping_iter(text) {
+            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.compiled.get(*owner));
+            found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
+        }
+    }
+}
+
+impl Compiled {
+    /// What the rule finds around an anchor at `at`.
+    fn find(&self, text: &str, at: Range<usize>) -> Option<Found> {
+        let rule = self.rule;
+        let is_anchored = rule.back == 0 && rule.reach == 0;
+        let from = text.floor_char_boundary(at.start.saturating_sub(rule.back));
+        let last = if is_anchored { from } else { at.end + rule.reach };
+        let to = text.floor_char_boundary(last + rule.longest);
+        let anchored = if is_anchored { Anchored::Yes } else { Anchored::No };
+        let input = Input::new(text).span(from..to).anchored(anchored);
+        let whole = self.regex.search(&input).filter(|whole| whole.start() <= last)?;
+        let range = if self.group == 0 {
+            whole.range()
+        } else {
+            let mut captures = self.regex.create_captures();
+            self.regex.search_captures(&input, &mut captures);
+            captures.get_group(self.group)?.range()
+        };
+        let value = text.get(range.clone())?;
+        let before = text.get(text.floor_char_boundary(range.start.saturating_sub(Rule::FURTHEST))..range.start)?;
+        let is_one = !value.is_empty() && (rule.check)(value) && (rule.context)(before, value);
+        is_one.then_some(Found { range, kind: rule.kind, proof: rule.proof })
+    }
+}
+
+#[cfg(test)]
+mod tests;
