@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)] // a bench may panic, and criterion's macros have no docs
 
+mod audit;
 mod limit;
 mod peek;
 mod policy;
@@ -23,6 +24,7 @@ criterion_group!(
     limit::benches,
     text::benches,
     usage::benches,
+    audit::benches,
     upstream::benches
 );
 criterion_main!(benches);

@@ -75,6 +75,10 @@ pub(super) struct Chain<D: Disk> {
     log: String,
     key: SigningKey,
     lines: Vec<u8>,
+    /// Lines of the open segment that were written and not synced.
+    unsynced: u64,
+    /// Lines that were not synced when a sync failed.
+    unsure: u64,
 }
 
 /// What a group came to.
@@ -96,7 +100,7 @@ impl<D: Disk> Chain<D> {
         log: String,
         key: SigningKey,
     ) -> Self {
-        Self { disk, file, torn: false, position, id, log, key, lines: Vec::new() }
+        Self { disk, file, torn: false, position, id, log, key, lines: Vec::new(), unsynced: 0, unsure: 0 }
     }
 
     pub(super) fn position(&self) -> &Position {
@@ -136,6 +140,7 @@ impl<D: Disk> Chain<D> {
             self.seal(&mut position, seal == Seal::Close, now)?;
         }
         let sync = self.write(durable)?;
+        self.unsynced = if durable { 0 } else { self.unsynced + (position.next - self.position.next) };
         self.position = position;
         if seal == Seal::Close {
             self.file = None;
@@ -143,6 +148,28 @@ impl<D: Disk> Chain<D> {
         }
         let checkpoint = self.lines.get(sealed_from..).filter(|line| !line.is_empty());
         Ok(Committed { lines: &self.lines, checkpoint, sync })
+    }
+
+    /// Lines before of which a failed sync has left it open whether they are on disk; they are told once.
+    pub(super) fn take_unsure(&mut self) -> u64 {
+        std::mem::take(&mut self.unsure)
+    }
+
+    /// Tries whether the disk has room for a line, and leaves nothing behind.
+    ///
+    /// # Errors
+    /// When it has not.
+    pub(super) fn probe(&mut self) -> io::Result<()> {
+        self.lines.clear();
+        self.lines.resize(PROBE, b' ');
+        self.write(true)?;
+        self.torn = true; // what was tried is no record
+        if let Some(file) = &mut self.file {
+            file.truncate(self.position.length)?;
+        }
+        self.torn = false;
+        self.unsynced = 0;
+        Ok(())
     }
 
     fn seal(&mut self, position: &mut Position, closes: bool, now: SystemTime) -> io::Result<()> {
@@ -183,13 +210,18 @@ impl<D: Disk> Chain<D> {
             }
         }
         let started = Instant::now();
-        if durable {
-            file.sync()?;
+        if durable && let Err(error) = file.sync() {
+            // fsync(2): the system may have given up pages of before, and will not say so again. This group is written anew.
+            self.unsure += std::mem::take(&mut self.unsynced);
+            return Err(error);
         }
         self.torn = false;
         Ok(durable.then(|| started.elapsed()))
     }
 }
+
+/// Bytes that are tried: more than most lines have.
+const PROBE: usize = 4096;
 
 impl<D: Disk> Drop for Chain<D> {
     /// What of a group that failed is in the file must not look like records.

@@ -65,3 +65,6 @@ impl SegmentFile for File {
         self.set_len(length)
     }
 }
+
+#[cfg(test)]
+pub(super) mod double;

@@ -135,7 +135,7 @@ fn pem(label: &str, der: &[u8]) -> Zeroizing<String> {
         }
         text.push(character);
     }
-    text.push_str(&format!("\n-----END {label}-----\n"));
+    text.extend(["\n-----END ", label, "-----\n"]);
     text
 }
 

@@ -71,6 +71,14 @@ pub(super) struct Gap<'a> {
     pub refused: u64,
     /// Records that could not be kept: of requests that went on, as the configuration says.
     pub lost: u64,
+    /// Lines before this one, not made durable one by one, of which the disk did not confirm that it has them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unsure: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl<'a> Stopped<'a> {

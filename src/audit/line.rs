@@ -30,7 +30,7 @@ impl Head {
     }
 
     /// Appends the line of `record`, a JSON object that has a member, and its newline; gives the line's hash.
-    pub(super) fn splice(self, record: &[u8], lines: &mut Vec<u8>) -> Hash {
+    pub fn splice(self, record: &[u8], lines: &mut Vec<u8>) -> Hash {
         let start = lines.len();
         lines.extend_from_slice(SEQ);
         lines.extend_from_slice(itoa(self.seq, &mut [0; 20]));

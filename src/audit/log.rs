@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::options::{Durability, OnAuditFailure, Options};
+use super::outage::Outages;
 use super::record::Record;
 use super::{recovery, writer};
 use crate::telemetry::AuditMetrics;
@@ -16,7 +18,7 @@ use crate::telemetry::AuditMetrics;
 #[derive(Clone)]
 pub struct AuditLog {
     queue: mpsc::Sender<Entry>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     durability: Durability,
     on_failure: OnAuditFailure,
 }
@@ -55,7 +57,9 @@ pub(super) enum Entry {
     Begin(Vec<u8>, oneshot::Sender<()>),
     /// Told once all that came before is on disk.
     Flush(std_mpsc::Sender<()>),
-    /// The same, and then the log ends.
+    /// Something is missing that the writer may not know of.
+    Missing,
+    /// The same as `Flush`, and then the log ends.
     Stop(std_mpsc::Sender<()>),
 }
 
@@ -66,17 +70,8 @@ pub(super) struct Shared {
     /// Milliseconds from `start` at which the write that is under way began; 0: there is none.
     busy_since: AtomicU64,
     start: Instant,
-    pub missing: Missing,
+    pub outages: Outages,
     pub metrics: AuditMetrics,
-}
-
-/// What the log lacks and has not told yet.
-#[derive(Default)]
-pub(super) struct Missing {
-    pub refused: AtomicU64,
-    pub lost: AtomicU64,
-    /// When it began, in milliseconds since 1970; 0: nothing is missing.
-    pub since: AtomicU64,
 }
 
 /// Records that may wait for the disk. A request waits with its record when there are more.
@@ -93,7 +88,7 @@ impl Ticket {
         match self.0 {
             Wait::Over => Ok(OnRecord(())),
             Wait::Written { done, on_failure, until } => {
-                let written = tokio::time::timeout_at(until.into(), done).await;
+                let written = timeout_at(until, done).await;
                 if matches!(written, Ok(Ok(()))) || on_failure == OnAuditFailure::Continue {
                     Ok(OnRecord(()))
                 } else {
@@ -110,18 +105,26 @@ impl AuditLog {
     /// # Errors
     /// When the folder's segments cannot be read and written, or the thread not started.
     pub fn open(options: Options, metrics: AuditMetrics) -> std::io::Result<Self> {
+        let (log, entries) = Self::new(options.durability, options.on_failure, metrics);
+        writer::start(options, entries, Arc::clone(&log.shared))?;
+        Ok(log)
+    }
+
+    /// One whose writer is still to be started, and what that takes from.
+    pub(super) fn new(
+        durability: Durability,
+        on_failure: OnAuditFailure,
+        metrics: AuditMetrics,
+    ) -> (Self, mpsc::Receiver<Entry>) {
         let (queue, entries) = mpsc::channel(QUEUE);
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             failed: AtomicBool::new(false),
             busy_since: AtomicU64::new(0),
             start: Instant::now(),
-            missing: Missing::default(),
+            outages: Outages::default(),
             metrics,
-        });
-        let log =
-            Self { queue, shared: Arc::clone(&shared), durability: options.durability, on_failure: options.on_failure };
-        writer::start(options, entries, shared)?;
-        Ok(log)
+        };
+        (Self { queue, shared: Arc::new(shared), durability, on_failure }, entries)
     }
 
     /// Whether [`AuditLog::open`] could go on in `directory`. Nothing is made or written.
@@ -156,7 +159,7 @@ impl AuditLog {
                 (Entry::Begin(json, done), ticket)
             }
         };
-        match tokio::time::timeout_at(until.into(), self.queue.send(entry)).await {
+        match timeout_at(until, self.queue.send(entry)).await {
             Ok(Ok(())) => Ok(Ticket(ticket)),
             _ => self.without_record(),
         }
@@ -167,18 +170,19 @@ impl AuditLog {
         if self.on_failure == OnAuditFailure::Continue && !self.is_writable() {
             return self.keep_or_lose(&record);
         }
-        let Some(json) = serialise(&record) else { return self.shared.lose(1) };
+        let Some(json) = serialise(&record) else { return self.lose() };
         if self.queue.send(Entry::Record(json)).await.is_err() {
-            self.shared.lose(1); // the log has ended
+            self.lose(); // the log has ended
         }
     }
 
     /// Counts a request that was refused because it could not be recorded. The count is told by a `gap` line once the log
     /// can be written again; such a refusal has no line of its own.
     pub fn refused_unrecorded(&self) {
-        self.shared.missing.refused.fetch_add(1, Ordering::Relaxed);
-        self.shared.missing_now();
         self.shared.metrics.refused.inc();
+        if self.shared.outages.note(|outage| outage.refused += 1) {
+            self.wake();
+        }
     }
 
     /// Blocks until all that was handed over is in the log and on disk, `within` at most; whether it is. Not for async code.
@@ -214,7 +218,7 @@ impl AuditLog {
         match self.on_failure {
             OnAuditFailure::Refuse => Err(Unrecorded),
             OnAuditFailure::Continue => {
-                self.shared.lose(1);
+                self.lose();
                 Ok(Ticket(Wait::Over))
             }
         }
@@ -224,28 +228,28 @@ impl AuditLog {
     fn keep_or_lose(&self, record: &Record) {
         let kept = serialise(record).is_some_and(|json| self.queue.try_send(Entry::Record(json)).is_ok());
         if !kept {
-            self.shared.lose(1);
+            self.lose();
         }
+    }
+
+    /// Counts a record that is lost.
+    fn lose(&self) {
+        self.shared.metrics.lost.inc();
+        if self.shared.outages.note(|outage| outage.lost += 1) {
+            self.wake();
+        }
+    }
+
+    /// A writer that has nothing to do does not see that something is missing.
+    fn wake(&self) {
+        let _ = self.queue.try_send(Entry::Missing); // a queue that is full wakes it as well
     }
 }
 
 impl Shared {
-    /// Counts records that are lost.
-    pub(super) fn lose(&self, records: u64) {
-        self.missing.lost.fetch_add(records, Ordering::Relaxed);
-        self.missing_now();
-        self.metrics.lost.inc_by(records);
-    }
-
-    fn missing_now(&self) {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX).max(1);
-        let _ = self.missing.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Notes that writing failed.
-    pub(super) fn fail(&self) -> bool {
-        self.missing_now();
+    /// Notes that writing failed, with the lines before that are doubtful now; whether it had not failed before.
+    pub(super) fn fail(&self, unsure: u64) -> bool {
+        self.outages.note(|outage| (outage.until, outage.unsure) = (None, outage.unsure + unsure));
         self.metrics.write_failures.inc();
         !self.failed.swap(true, Ordering::Relaxed)
     }

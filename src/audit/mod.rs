@@ -15,6 +15,7 @@ mod log;
 mod merkle;
 pub mod ocsf;
 mod options;
+mod outage;
 mod reading;
 mod record;
 mod recovery;

@@ -104,7 +104,9 @@ pub(super) fn try_recover(directory: &Path) -> io::Result<()> {
 fn take(directory: &Path) -> io::Result<(File, u32)> {
     for chain in 0..MAX_CHAINS {
         let path = directory.join(lock_name(chain));
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        // Held for reading alone: a file that is open for writing keeps a disk from being remounted read-only.
+        OpenOptions::new().create(true).append(true).open(&path)?;
+        let lock = File::open(path)?;
         match lock.try_lock() {
             Ok(()) => return Ok((lock, chain)),
             Err(TryLockError::WouldBlock) => {}
@@ -214,8 +216,7 @@ fn scan(file: &mut File, name: SegmentName) -> io::Result<End> {
                 let seq = found.map(|(head, _)| head.seq).filter(|&seq| seq >= expected && seq < u64::MAX);
                 position.next = seq.unwrap_or(expected) + 1;
             }
-            Piece::End => break,
-            Piece::Torn => break,
+            Piece::End | Piece::Torn => break,
             Piece::Endless => {
                 wrong(position.next, "has no end");
                 break;

@@ -1,6 +1,6 @@
 //! Verifies a chain as an auditor does: from its segments and a public key, in constant memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead};
 
@@ -41,7 +41,7 @@ pub enum Failure {
 }
 
 /// What has been verified of a chain so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// The number of the first record.
     pub first: u64,
@@ -64,6 +64,7 @@ pub struct Totals {
 }
 
 /// Verifies the segments of one chain, in their order.
+#[derive(Clone)]
 pub struct Verifier {
     /// Keys that are vouched for; none: each checkpoint's own is used.
     trusted: Vec<PublicKey>,
@@ -72,6 +73,7 @@ pub struct Verifier {
     totals: Totals,
     last: Option<Last>,
     /// The last checkpoint, once one was seen or the chain was seen to begin.
+    #[allow(clippy::option_option)] // not known yet, or known to be none
     checkpoint: Option<Option<Hash>>,
     /// The last segment ended with a closing checkpoint.
     closed: bool,
@@ -153,6 +155,12 @@ impl Verifier {
         self.totals.bytes += lines.whole;
         self.closed = walk.closes;
         Ok(())
+    }
+
+    /// Whether both stand behind the same record: by its hash, all before it is the same then.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let end = |verifier: &Self| verifier.last.as_ref().map(|last| (last.seq, last.hash));
+        end(self) == end(other)
     }
 
     /// Ends the chain.
@@ -317,6 +325,21 @@ impl Walk<'_> {
         };
         Err(Failure::Fault(Fault { file: bad.file, line: bad.line, seq: bad.seq, what: what.to_owned() }))
     }
+}
+
+/// The hashes that records of a verified segment have, by their numbers.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn hashes(name: SegmentName, content: impl BufRead, wanted: &BTreeSet<u64>) -> io::Result<BTreeMap<u64, Hash>> {
+    let (mut lines, mut seq, mut hashes) = (Lines::new(content), name.first, BTreeMap::new());
+    while let Piece::Line(line) = lines.next()? {
+        if wanted.contains(&seq) {
+            hashes.insert(seq, Hash::of_record(line));
+        }
+        seq = seq.saturating_add(1);
+    }
+    Ok(hashes)
 }
 
 /// The heads that a `started` line names.

@@ -13,6 +13,7 @@ use super::disk::{Disk, Folder};
 use super::lifecycle::{Gap, Started, Stopped};
 use super::log::{Entry, Shared};
 use super::options::{Durability, OnAuditFailure, Options, Tap};
+use super::outage::Outage;
 use super::record::VERSION;
 use super::recovery::{self, Recovered};
 
@@ -35,25 +36,18 @@ pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<
         heads: &recovered.heads,
     })?;
     let Recovered { lock, chain: id, file, position, .. } = recovered;
-    let disk = Folder(options.directory.clone());
-    let mut writer = Writer {
-        chain: Chain::new(disk, file, position, id, log, options.key),
-        queue,
-        shared,
-        tap: options.tap,
-        rules: Rules {
-            durable: options.durability == Durability::Durable,
-            on_failure: options.on_failure,
-            commit_interval: options.commit_interval,
-            checkpoint_interval: options.checkpoint_interval,
-            segment_size: options.segment_size,
-            segment_age: options.segment_age,
-        },
-        group: Group::default(),
-        last_commit: None,
-        unsigned_since: None,
-        segment_since: None,
+    let disk = Folder(options.directory);
+    let rules = Rules {
+        durable: options.durability == Durability::Durable,
+        on_failure: options.on_failure,
+        commit_interval: options.commit_interval,
+        checkpoint_interval: options.checkpoint_interval,
+        segment_size: options.segment_size,
+        segment_age: options.segment_age,
+        kept: KEPT,
     };
+    let chain = Chain::new(disk, file, position, id, log, options.key);
+    let mut writer = Writer::new(chain, queue, shared, options.tap, rules);
     // A log that cannot take its first line is told to whoever starts it, not to the first request.
     writer.group.records.push(started);
     writer.commit(Seal::None)?;
@@ -98,6 +92,8 @@ struct Rules {
     checkpoint_interval: Duration,
     segment_size: u64,
     segment_age: Duration,
+    /// Records that are kept at most while the disk fails; the queue holds more.
+    kept: usize,
 }
 
 /// What is brought to the disk together.
@@ -116,6 +112,9 @@ struct Group {
 
 impl Group {
     fn take(&mut self, entry: Entry) {
+        if matches!(entry, Entry::Missing) {
+            return; // whoever waits for entries looks for outages
+        }
         self.since.get_or_insert_with(Instant::now);
         match entry {
             Entry::Record(record) => self.records.push(record),
@@ -124,6 +123,7 @@ impl Group {
                 self.records.push(record);
             }
             Entry::Flush(done) => self.flushes.push(done),
+            Entry::Missing => {}
             Entry::Stop(done) => {
                 self.flushes.push(done);
                 self.stops = true;
@@ -158,16 +158,38 @@ struct Writer<D: Disk> {
     /// When the first record came that no checkpoint covers.
     unsigned_since: Option<Instant>,
     segment_since: Option<Instant>,
+    /// When an outage that is over is told of.
+    settles: Option<Instant>,
+    /// The log ends: there is no later.
+    ends: bool,
 }
 
 /// Records that are brought to the disk together at most.
 const GROUP: usize = 4096;
-/// Records that are kept at most while the disk fails; as many again wait in the queue.
+/// As many records are kept while the disk fails; half as many again wait in the queue.
 const KEPT: usize = 8192;
 /// How long a failed write is left alone.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long after an outage it is told of: requests that were refused are still being counted, and one line is to tell of all.
+const SETTLE: Duration = Duration::from_millis(250);
 
 impl<D: Disk> Writer<D> {
+    fn new(chain: Chain<D>, queue: mpsc::Receiver<Entry>, shared: Arc<Shared>, tap: Option<Tap>, rules: Rules) -> Self {
+        Self {
+            chain,
+            queue,
+            shared,
+            tap,
+            rules,
+            group: Group::default(),
+            last_commit: None,
+            unsigned_since: None,
+            segment_since: None,
+            settles: None,
+            ends: false,
+        }
+    }
+
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(GROUP);
         loop {
@@ -192,7 +214,10 @@ impl<D: Disk> Writer<D> {
                 return self.finish().await;
             }
             let now = Instant::now();
-            if self.group_due().is_some_and(|due| due <= now) {
+            if self.settles.is_none() && self.shared.outages.untold().is_some() {
+                self.settles = Some(now + SETTLE);
+            }
+            if self.group_due().is_some_and(|due| due <= now) || self.settles.is_some_and(|due| due <= now) {
                 self.bring(Seal::None).await;
             }
             let now = Instant::now();
@@ -206,7 +231,7 @@ impl<D: Disk> Writer<D> {
 
     /// When something is to be done, whether or not anything comes.
     fn due(&self) -> Option<Instant> {
-        [self.group_due(), self.checkpoint_due(), self.close_due()].into_iter().flatten().min()
+        [self.group_due(), self.checkpoint_due(), self.close_due(), self.settles].into_iter().flatten().min()
     }
 
     /// When the group is to be written. One that nobody waits for is left for whatever comes meanwhile.
@@ -243,7 +268,8 @@ impl<D: Disk> Writer<D> {
     /// Brings the group to the disk, however long it takes.
     async fn bring(&mut self, seal: Seal) {
         while let Err(error) = self.commit(seal) {
-            if self.shared.fail() {
+            self.settles = None;
+            if self.shared.fail(self.chain.take_unsure()) {
                 let consequence = match self.rules.on_failure {
                     OnAuditFailure::Refuse => "requests are refused until it can be written",
                     OnAuditFailure::Continue => "requests go on, and records are lost when there is no room for more",
@@ -252,7 +278,7 @@ impl<D: Disk> Writer<D> {
             }
             self.endure();
             sleep(RETRY).await;
-            self.take_queued(KEPT);
+            self.take_queued(self.rules.kept);
             self.endure();
             if self.queue.is_closed() && self.queue.is_empty() {
                 return; // nobody is left to write for
@@ -260,7 +286,8 @@ impl<D: Disk> Writer<D> {
         }
         if self.shared.failed.swap(false, Ordering::Relaxed) {
             tracing::info!("the audit log is written again");
-            self.tell_gap().await;
+            self.shared.outages.end();
+            self.settles = Some(Instant::now() + SETTLE);
         }
     }
 
@@ -276,29 +303,25 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    /// What was missing is told right behind what was kept.
-    async fn tell_gap(&mut self) {
-        if self.shared.missing.since.load(Ordering::Relaxed) > 0 {
-            Box::pin(self.bring(Seal::None)).await;
-        }
+    /// The outage that is to be told of now.
+    fn to_tell(&self) -> Option<Outage> {
+        let is_due = self.ends || self.settles.is_some_and(|due| due <= Instant::now());
+        self.shared.outages.untold().filter(|_| is_due)
     }
 
     /// One attempt to bring the group to the disk, and the line that tells what is missing with it.
     fn commit(&mut self, seal: Seal) -> std::io::Result<()> {
         let now = SystemTime::now();
-        let missing = &self.shared.missing;
-        let (since, refused, lost) = (
-            missing.since.load(Ordering::Relaxed),
-            missing.refused.load(Ordering::Relaxed),
-            missing.lost.load(Ordering::Relaxed),
-        );
-        let gap = (since > 0).then(|| gap(since, refused, lost, now)).transpose()?;
+        let outage = self.to_tell();
+        let gap = outage.map(|outage| gap(&outage, now)).transpose()?;
         // Durable or not, what is signed is on disk.
         let durable = self.rules.durable || seal != Seal::None || !self.group.flushes.is_empty();
         let records = self.group.records.iter().map(Vec::as_slice).chain(gap.as_deref());
         let count = self.group.records.len() + usize::from(gap.is_some()) + usize::from(seal != Seal::None);
         self.shared.set_busy(true);
-        let committed = self.chain.commit(records, seal, durable, now);
+        // Nothing at all can be written to any disk: an outage is over when something can.
+        let probed = if count == 0 && self.shared.failed.load(Ordering::Relaxed) { self.chain.probe() } else { Ok(()) };
+        let committed = probed.and_then(|()| self.chain.commit(records, seal, durable, now));
         self.shared.set_busy(false);
         let committed = committed?;
         let metrics = &self.shared.metrics;
@@ -315,10 +338,9 @@ impl<D: Disk> Writer<D> {
         if let Some(tap) = &mut self.tap {
             tap(committed.lines);
         }
-        if gap.is_some() {
-            missing.refused.fetch_sub(refused, Ordering::Relaxed);
-            missing.lost.fetch_sub(lost, Ordering::Relaxed);
-            missing.since.store(0, Ordering::Relaxed);
+        if let Some(outage) = outage {
+            self.shared.outages.tell(&outage);
+            self.settles = None;
         }
         self.conclude();
         Ok(())
@@ -343,13 +365,17 @@ impl<D: Disk> Writer<D> {
 
     async fn finish(mut self) {
         let flushes = std::mem::take(&mut self.group.flushes);
+        self.group.stops = false;
+        self.ends = true;
+        if self.shared.outages.untold().is_some() {
+            self.bring(Seal::None).await;
+        }
         if let Ok(stopped) = serde_json::to_vec(&Stopped::at(&rfc3339(SystemTime::now()))) {
             self.group.records.push(stopped);
         }
-        self.group.stops = false;
         self.bring(Seal::Close).await;
-        if self.chain.has_segment() {
-            self.bring(Seal::Close).await; // a gap was told behind it
+        if self.shared.outages.untold().is_some() {
+            self.bring(Seal::Close).await; // an outage has passed just now
         }
         for done in flushes {
             let _ = done.send(());
@@ -357,9 +383,20 @@ impl<D: Disk> Writer<D> {
     }
 }
 
-fn gap(since: u64, refused: u64, lost: u64, now: SystemTime) -> serde_json::Result<Vec<u8>> {
-    let (from, to) = (rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(since)), rfc3339(now));
-    serde_json::to_vec(&Gap { event: "gap", version: VERSION, time: &to, from: &from, to: &to, refused, lost })
+fn gap(outage: &Outage, now: SystemTime) -> serde_json::Result<Vec<u8>> {
+    let &Outage { since, until, refused, lost, unsure } = outage;
+    let (from, to) = (rfc3339(since), rfc3339(until.unwrap_or(now)));
+    let time = rfc3339(now);
+    serde_json::to_vec(&Gap {
+        event: "gap",
+        version: VERSION,
+        time: &time,
+        from: &from,
+        to: &to,
+        refused,
+        lost,
+        unsure,
+    })
 }
 
 fn unix_ms(time: SystemTime) -> u64 {

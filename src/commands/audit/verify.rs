@@ -1,6 +1,6 @@
 //! `portcullis audit verify`: one or many segments, local or shipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::Outcome;
 use super::Paths;
 use crate::audit::segment::SegmentName;
-use crate::audit::verify::{Failure, Totals, Verifier};
+use crate::audit::verify::{Failure, Totals, Verifier, hashes};
 use crate::audit::{Checkpoint, Hash, PublicKey};
 
 #[derive(Debug, clap::Args)]
@@ -74,6 +74,7 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
         |path: &PathBuf| path.is_dir() && !path.iter().any(|part| part.as_encoded_bytes().starts_with(b"dt="));
     let is_all = faults.is_empty() && arguments.paths.paths.iter().all(is_whole);
     faults.extend(missing_chains(&ends, is_all));
+    faults.extend(other_chains(&chains, &ends)?);
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
@@ -92,17 +93,25 @@ fn verify(
         let mut places: Vec<&Place> = places.iter().collect();
         places.sort();
         let Some((place, copies)) = places.split_first() else { continue };
-        for copy in copies {
-            eprintln!("{}: not looked at, for {} is the same segment", copy.path.display(), place.path.display());
+        let before = (!copies.is_empty()).then(|| verifier.clone());
+        segment(&mut verifier, name, place)?;
+        for (copy, mut other) in copies.iter().zip(before.iter().cycle().cloned()) {
+            segment(&mut other, name, copy)?;
+            if !other.agrees_with(&verifier) {
+                return Err(format!("{}: holds other records than {}", copy.path.display(), place.path.display()));
+            }
         }
-        let shown = place.path.display().to_string();
-        let checked = open(place).map_err(Failure::Unreadable).and_then(|file| verifier.segment(name, &shown, file));
-        checked.map_err(|failure| match failure {
-            Failure::Fault(fault) => fault.to_string(),
-            Failure::Unreadable(error) => format!("{shown}: cannot be read: {error}"),
-        })?;
     }
     verifier.finish().map_err(|fault| fault.to_string())
+}
+
+fn segment(verifier: &mut Verifier, name: SegmentName, place: &Place) -> Result<(), String> {
+    let shown = place.path.display().to_string();
+    let checked = open(place).map_err(Failure::Unreadable).and_then(|file| verifier.segment(name, &shown, file));
+    checked.map_err(|failure| match failure {
+        Failure::Fault(fault) => fault.to_string(),
+        Failure::Unreadable(error) => format!("{shown}: cannot be read: {error}"),
+    })
 }
 
 fn tell(chain: &Chain, totals: &Totals, trusted: bool) {
@@ -143,6 +152,43 @@ fn missing_chains(ends: &BTreeMap<&Chain, Totals>, is_all: bool) -> Vec<String> 
     }
     missing.dedup();
     missing
+}
+
+/// Chains that have other records than the others have seen in them.
+///
+/// # Errors
+/// When a segment cannot be read again.
+fn other_chains(chains: &Chains, ends: &BTreeMap<&Chain, Totals>) -> Result<Vec<String>, String> {
+    let mut seen = BTreeMap::<_, BTreeSet<_>>::new();
+    for (chain, totals) in ends {
+        for head in &totals.heads {
+            let other = Chain { place: chain.place.clone(), id: head.chain };
+            let is_at_hand = ends.get(&other).is_some_and(|end| (end.first..=end.last).contains(&head.seq));
+            let upto = SegmentName { chain: head.chain, first: head.seq };
+            let segment = chains.get(&other).and_then(|segments| segments.range(..=upto).next_back());
+            if let (true, Some((&name, places))) = (is_at_hand, segment) {
+                let found = seen.entry((other, name, places.iter().min())).or_default();
+                found.insert((head.seq, head.hash, chain.id));
+            }
+        }
+    }
+    let mut others = Vec::new();
+    for ((other, name, place), heads) in seen {
+        let Some(place) = place else { continue };
+        let wanted = heads.iter().map(|&(seq, ..)| seq).collect();
+        let unreadable = |error| format!("{}: cannot be read: {error}", place.path.display());
+        let hashes = open(place).and_then(|file| hashes(name, file, &wanted)).map_err(unreadable)?;
+        for (seq, hash, witness) in heads {
+            if hashes.get(&seq) != Some(&hash) {
+                others.push(format!(
+                    "{}: record {seq} is not the one that chain {witness} has seen: chain {} was written anew",
+                    place.path.display(),
+                    other.id
+                ));
+            }
+        }
+    }
+    Ok(others)
 }
 
 /// Checkpoints that were kept elsewhere, by log and number.
@@ -198,3 +244,90 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 const READ: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::audit::{AuditLog, Durability, Event, OnAuditFailure, Options, Record, SigningKey};
+    use crate::telemetry::AuditMetrics;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn open_log(folder: &Path, key: &Path) -> AuditLog {
+        let options = Options {
+            directory: folder.to_owned(),
+            durability: Durability::Durable,
+            on_failure: OnAuditFailure::Refuse,
+            commit_interval: Duration::from_millis(1),
+            checkpoint_interval: PATIENCE,
+            segment_size: 1 << 20,
+            segment_age: PATIENCE * 60,
+            key: SigningKey::of_host(key).unwrap(),
+            configuration: Hash::ZERO,
+            tap: None,
+        };
+        AuditLog::open(options, AuditMetrics::unregistered().unwrap()).unwrap()
+    }
+
+    fn write(log: &AuditLog, id: &str) {
+        let record = Record { event: Event::End, ..Record::new(id.to_owned(), SystemTime::UNIX_EPOCH) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(log.write(record));
+        assert!(log.flush(PATIENCE));
+    }
+
+    fn verify_all(folder: &Path) -> Outcome {
+        let paths = Paths { paths: vec![folder.to_owned()] };
+        command(&Arguments { paths, keys: Vec::new(), checkpoints: Vec::new() })
+    }
+
+    const FIRST: &str = "audit-0-000000000001.jsonl";
+
+    #[test]
+    fn a_chain_that_was_written_anew_is_told_by_the_one_beside_it() {
+        let key = tempfile::tempdir().unwrap();
+        let [folder, forged] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let first = open_log(folder.path(), key.path());
+        write(&first, "true");
+        let second = open_log(folder.path(), key.path());
+        assert!(first.stop(PATIENCE) && second.stop(PATIENCE));
+        assert_eq!(verify_all(folder.path()), Ok(()));
+
+        // Whoever has the key can write a chain of the same length that holds in itself.
+        let other = open_log(forged.path(), key.path());
+        write(&other, "false");
+        assert!(other.stop(PATIENCE));
+        assert_eq!(verify_all(forged.path()), Ok(()));
+        std::fs::copy(forged.path().join(FIRST), folder.path().join(FIRST)).unwrap();
+        let told = verify_all(folder.path()).unwrap_err();
+        assert!(told.contains(FIRST) && told.contains("record 2 is not the one that chain 1 has seen"), "{told}");
+    }
+
+    #[test]
+    fn a_compressed_copy_is_verified_beside_its_segment() {
+        let (key, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let log = open_log(folder.path(), key.path());
+        for id in ["one", "two"] {
+            write(&log, id);
+        }
+        assert!(log.stop(PATIENCE));
+        let plain = std::fs::read(folder.path().join(FIRST)).unwrap();
+        let copy = |content: &[u8]| {
+            let compressed = zstd::stream::encode_all(content, 0).unwrap();
+            std::fs::write(folder.path().join(format!("{FIRST}.zst")), compressed).unwrap();
+            verify_all(folder.path())
+        };
+        assert_eq!(copy(&plain), Ok(()));
+        let mut altered = plain.clone();
+        let at = memchr::memmem::find(&plain, b"\"two\"").unwrap();
+        altered[at + 1] = b'T';
+        let told = copy(&altered).unwrap_err();
+        assert!(told.contains(".jsonl.zst:3: record 3"), "{told}");
+        // What is cut off at the end of a line holds in itself.
+        let cut = memchr::memrchr(b'\n', &plain[..plain.len() - 1]).unwrap();
+        let told = copy(&plain[..=cut]).unwrap_err();
+        assert!(told.contains("holds other records than"), "{told}");
+    }
+}

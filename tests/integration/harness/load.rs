@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::RequestBuilder;
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -26,6 +27,15 @@ pub struct Call {
 impl Load {
     /// Starts to send so many calls each second.
     pub fn start(proxy: &Proxy, per_second: u32) -> Self {
+        Self::start_with(proxy, per_second, |request, _| request)
+    }
+
+    /// The same with what `change` makes of each call, by its number.
+    pub fn start_with(
+        proxy: &Proxy,
+        per_second: u32,
+        change: impl Fn(RequestBuilder, usize) -> RequestBuilder + Send + 'static,
+    ) -> Self {
         let (stop, mut stopped) = watch::channel(false);
         let (sending, sent) = watch::channel(0);
         let request =
@@ -33,12 +43,12 @@ impl Load {
         let calls = tokio::spawn(async move {
             let mut beat = tokio::time::interval(Duration::from_secs(1) / per_second);
             let mut calls = JoinSet::new();
-            loop {
+            for number in 0.. {
                 tokio::select! {
                     _ = beat.tick() => {}
                     _ = stopped.changed() => break,
                 }
-                calls.spawn(call(request.try_clone().unwrap()));
+                calls.spawn(call(change(request.try_clone().unwrap(), number)));
                 sending.send_modify(|sent| *sent += 1);
             }
             calls.join_all().await
@@ -67,7 +77,7 @@ impl Load {
     }
 }
 
-async fn call(request: reqwest::RequestBuilder) -> Call {
+async fn call(request: RequestBuilder) -> Call {
     let started = Instant::now();
     let answer = async {
         let response = request.send().await?;
