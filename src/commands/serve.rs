@@ -107,6 +107,7 @@ impl Proxy {
             revocations: freshness.clone(),
         };
         let trusted_proxies = config.listen.trusted_proxies;
+        let privacy = config.privacy.keep_key().map_err(|error| format!("the key of tags cannot be kept: {error}"))?;
         let kept = (config.audit.content == AuditContent::Masked).then_some(config.audit.content_limit);
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
@@ -120,7 +121,7 @@ impl Proxy {
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
             audit: evidence.audit.clone(),
-            listener: Arc::new(Listener::new(config.privacy, kept)),
+            listener: Arc::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),

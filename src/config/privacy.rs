@@ -1,15 +1,15 @@
 //! `[privacy]`: which personal data and secrets are looked for, and what becomes of what is found.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::reader::Section;
-use crate::credential;
+use crate::credential::Secret;
 use crate::privacy::{Action, Allowed, Custom, Detectors, Kind, Masker, Privacy, PromptRule, Prompts, TagKey};
 
-/// Reads the section; a tag key that it does not name is made once and kept in `state`.
+/// Reads the section; a tag key that it does not name is looked for in `state`.
 pub(super) fn read(section: &Section<'_>, state: Option<&Path>) -> Option<Privacy> {
-    let key = tag_key(section, state);
+    let (key, unkept) = tag_key(section, state)?;
     let mut detectors = Detectors { allow: allowed(section), ..Detectors::default() };
     let mut sound = true;
     for (custom, action) in section.tables("custom", custom).into_iter().map(|read| read.ok_or(())).filter_map(|read| {
@@ -25,28 +25,34 @@ pub(super) fn read(section: &Section<'_>, state: Option<&Path>) -> Option<Privac
     let own: Vec<Kind> = detectors.custom.iter().map(Custom::kind).collect();
     actions(section, &own, &mut detectors);
     let prompts = prompts(section, &own, &detectors);
-    let masker = section.usable("detectors", Masker::new(detectors, key?))?;
-    sound.then(|| Privacy::new(masker, prompts))
+    let masker = section.usable("detectors", Masker::new(detectors, key))?;
+    sound.then(|| Privacy::new(masker, prompts, unkept))
 }
 
-fn tag_key(section: &Section<'_>, state: Option<&Path>) -> Option<TagKey> {
+/// The key of the tags; where the host has none yet, one that is kept when the proxy starts.
+fn tag_key(section: &Section<'_>, state: Option<&Path>) -> Option<(TagKey, Option<PathBuf>)> {
     if section.has("tag_key") {
         let secret = section.secret("tag_key")?;
         if secret.expose().len() < SHORTEST_KEY {
             section.fault("tag_key", "is shorter than 16 bytes", "make one: openssl rand -hex 32");
             return None;
         }
-        return Some(TagKey::new(&secret));
+        return Some((TagKey::new(&secret), None));
     }
     let path = state?.join("privacy.key");
-    let kept = credential::read_or_make(&path, TagKey::random_bytes).map_err(|error| error.to_string());
-    let secret = section.usable("tag_key", kept.map_err(|error| format!("cannot keep {}: {error}", path.display())))?;
-    if secret.expose().len() < SHORTEST_KEY {
-        let problem = format!("{} is shorter than 16 bytes", path.display());
-        section.fault("tag_key", problem, "delete that file; another is made");
-        return None;
+    match std::fs::read(&path).map(Secret::new) {
+        Ok(secret) if secret.expose().len() < SHORTEST_KEY => {
+            let problem = format!("{} is shorter than 16 bytes", path.display());
+            section.fault("tag_key", problem, "delete that file; another is made");
+            None
+        }
+        Ok(secret) => Some((TagKey::new(&secret), None)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key = TagKey::random().map_err(|error| error.to_string());
+            Some((section.usable("tag_key", key)?, Some(path)))
+        }
+        Err(error) => section.usable("tag_key", Err(format!("cannot read {}: {error}", path.display()))),
     }
-    Some(TagKey::new(&secret))
 }
 
 /// Bytes of a key that cannot be guessed.
@@ -132,8 +138,6 @@ fn known() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::reader::Document;
     use super::*;
 
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn one_person_stays_one_tag_over_a_restart() {
         let state = tempfile::tempdir().unwrap();
-        let masked = || parse("", state.path()).unwrap().masker().mask("ann@example.com").text;
+        let masked = || parse("", state.path()).unwrap().keep_key().unwrap().masker().mask("ann@example.com").text;
         assert_eq!(masked(), masked());
         let other = tempfile::tempdir().unwrap();
         assert_ne!(masked(), parse("", other.path()).unwrap().masker().mask("ann@example.com").text);

@@ -115,6 +115,12 @@ impl Masker {
         Ok(Self { rules, detectors, key })
     }
 
+    /// The same detectors with another key.
+    #[must_use]
+    pub fn with_key(self, key: TagKey) -> Self {
+        Self { key, ..self }
+    }
+
     /// The key of the tags, from which others can be made.
     pub fn tag_key(&self) -> &TagKey {
         &self.key

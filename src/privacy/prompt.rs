@@ -1,21 +1,37 @@
 //! What is done about a request whose texts have personal data or secrets in them.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::{Findings, Kind, Masker, TagKey};
+use crate::credential;
 
 /// The detectors and the rule for prompts, as the configuration has them.
 pub struct Privacy {
     masker: Arc<Masker>,
     prompts: PromptRule,
+    /// Where the host's own key is to be kept, if it is not there yet.
+    unkept: Option<PathBuf>,
 }
 
 impl Privacy {
-    /// Puts both together.
-    pub fn new(masker: Masker, prompts: PromptRule) -> Self {
-        Self { masker: Arc::new(masker), prompts }
+    /// Puts both together. `unkept` is where the host's own key is to be kept, when the masker's is one for the moment.
+    pub fn new(masker: Masker, prompts: PromptRule, unkept: Option<PathBuf>) -> Self {
+        Self { masker: Arc::new(masker), prompts, unkept }
+    }
+
+    /// Makes the host's own key and keeps it, if that is still to be done. Blocks.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn keep_key(self) -> std::io::Result<Self> {
+        let Some(path) = self.unkept else { return Ok(self) };
+        let secret = credential::read_or_make(&path, TagKey::random_bytes)?;
+        let masker = Arc::into_inner(self.masker).ok_or_else(|| std::io::Error::other("the detectors are in use"))?;
+        let masker = masker.with_key(TagKey::new(&secret));
+        Ok(Self { masker: Arc::new(masker), prompts: self.prompts, unkept: None })
     }
 
     /// The detectors.

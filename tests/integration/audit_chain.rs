@@ -118,9 +118,9 @@ async fn a_full_disk_refuses_calls_and_leaves_no_hole() {
     let proxy = Proxy::with("chain-full", "").await;
     assert_eq!(proxy.call().await.status(), 200);
     let filler = audit.join(".filler");
-    // What is free is filled to the last byte.
-    let filled = std::fs::write(&filler, vec![0; 2 << 20]);
-    assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    // What is free is written to the last byte.
+    let written = std::fs::write(&filler, vec![0; 2 << 20]);
+    assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     let deadline = Instant::now() + Duration::from_secs(30);
     // The last page of the segment has room for some records.
     while proxy.post(&proxy.token, &message(HAIKU)).await.status() == 200 {

@@ -1,5 +1,6 @@
 //! What the record proves of a call, and what it keeps and does not keep of what was said.
 
+use portcullis::audit::to_hex;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ const EMAIL: &str = "jane.doe@example.com";
 const CARD: &str = "4111 1111 1111 1111";
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    to_hex(&Sha256::digest(bytes))
 }
 
 fn saying(words: &str, stream: bool) -> Value {

@@ -55,7 +55,7 @@ async fn poison(dns: &DnsServer, proxy: &Proxy, port: u16, wrong: IpAddr) {
     let told = |record: &serde_json::Value| {
         record["reason"] == "upstream_address" && record["detail"].as_str().unwrap().contains(&wrong.to_string())
     };
-    assert!(proxy.records().iter().any(told));
+    proxy.records_when(|records| records.iter().any(told)).await;
 
     dns.set(NAME, &[right], 1);
     proxy.until_metric("portcullis_upstream_addresses", |addresses| addresses == 1).await;

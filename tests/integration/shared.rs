@@ -48,7 +48,8 @@ async fn two_proxies_keep_one_limit_exactly() {
     assert!(granted <= 60 && granted + unanswered >= 60, "{granted} granted, {unanswered} times no answer in time");
     assert_eq!(granted + count(429) + unanswered, 1000);
     let whoami = two.whoami(&token).await;
-    assert_eq!(whoami["limits"][0]["remaining"], 0);
+    let remaining = whoami["limits"][0]["remaining"].as_u64().unwrap();
+    assert!(remaining <= unanswered as u64, "{remaining} left, {unanswered} times no answer in time");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use crate::credential::Secret;
 fn listener(prompts: Prompts, keep: Option<usize>) -> Listener {
     let key = TagKey::new(&Secret::new(b"tests".to_vec()));
     let masker = Masker::new(Detectors::default(), key).unwrap();
-    Listener::new(Privacy::new(masker, PromptRule { prompts, block: [Kind::CREDIT_CARD].into() }), keep)
+    Listener::new(Privacy::new(masker, PromptRule { prompts, block: [Kind::CREDIT_CARD].into() }, None), keep)
 }
 
 fn said(listener: &Listener, content: &serde_json::Value) -> Said {
@@ -65,7 +65,7 @@ fn equal_words_have_one_hash_and_another_key_another() {
     assert_ne!(said(&listener, &"one  two".into()).hash.as_ref(), Some(&whole));
     assert_eq!(whole.len(), 32);
     let other = Masker::new(Detectors::default(), TagKey::new(&Secret::new(b"other".to_vec()))).unwrap();
-    let other = Listener::new(Privacy::new(other, PromptRule::default()), None);
+    let other = Listener::new(Privacy::new(other, PromptRule::default(), None), None);
     assert_ne!(said(&other, &"one two".into()).hash, Some(whole));
 }
 

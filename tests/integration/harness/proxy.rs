@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::records::{held_to_schema, records_of};
+use super::records::{held_to_schema, records_of, records_when};
 use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, unique_id, until_metric};
 
 /// A proxy of its own whose configuration is the shared sandbox's with changes.
@@ -175,6 +175,11 @@ impl Proxy {
     /// Every record so far.
     pub fn records(&self) -> Vec<Value> {
         held_to_schema(records_of(&self.audit))
+    }
+
+    /// The records once `enough` holds of them.
+    pub async fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        records_when(&self.audit, enough).await
     }
 
     /// Ends the proxy as systemd does.

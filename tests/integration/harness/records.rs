@@ -75,14 +75,19 @@ impl Sandbox {
 
     /// The records once `enough` holds of them.
     pub async fn records_when(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let records = records_of(&self.ready.audit_directory);
-            if enough(&records) {
-                return held_to_schema(records);
-            }
-            assert!(Instant::now() < deadline, "not the records that were waited for: {records:#?}");
-            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline: files have no other sign
+        records_when(&self.ready.audit_directory, enough).await
+    }
+}
+
+/// The records in an audit folder once `enough` holds of them.
+pub async fn records_when(directory: &Path, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let records = records_of(directory);
+        if enough(&records) {
+            return held_to_schema(records);
         }
+        assert!(Instant::now() < deadline, "not the records that were waited for: {records:#?}");
+        tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline: files have no other sign
     }
 }
