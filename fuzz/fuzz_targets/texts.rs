@@ -14,7 +14,9 @@ fuzz_target!(|input: (u8, Vec<u8>, usize)| {
         _ => Shape::Resource,
     };
     let mut prompt = PromptText::default();
-    let read = texts(&body, shape, |piece| prompt.take(piece, |_| ()));
+    let read = texts(&body, shape, |piece| {
+        prompt.take(piece, |_| ());
+    });
     if peek(&body, shape).is_ok() && read.is_ok() {
         let _ = serde_json::from_slice::<Value>(&body);
     }

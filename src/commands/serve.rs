@@ -22,7 +22,7 @@ use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
@@ -31,6 +31,7 @@ use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
 use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
+use crate::privacy::Listener;
 use crate::store::Store;
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
@@ -106,6 +107,7 @@ impl Proxy {
             revocations: freshness.clone(),
         };
         let trusted_proxies = config.listen.trusted_proxies;
+        let kept = (config.audit.content == AuditContent::Masked).then_some(config.audit.content_limit);
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
@@ -118,6 +120,7 @@ impl Proxy {
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
             audit: evidence.audit.clone(),
+            listener: Arc::new(Listener::new(config.privacy, kept)),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),

@@ -49,6 +49,7 @@ pub(super) fn all() -> Vec<Denial> {
         Denial::RequestMalformed("x"),
         Denial::BodyMalformed("x".to_owned()),
         Denial::BodyEncoded,
+        Denial::ContentForbidden { kind: Kind::CREDIT_CARD },
         Denial::BodyTooLarge { limit: 1 },
         Denial::BodyTimeout,
         Denial::BodyMemory,

@@ -17,13 +17,14 @@ use super::overdue::OverdueWatch;
 use super::receipt::Receipt;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
-use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
+use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape, Unreadable};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
 use crate::identity::revocation::Freshness;
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
 use crate::policy::Permit;
+use crate::privacy::Said;
 
 /// Why a request does not go on.
 pub(super) enum Stop {
@@ -56,6 +57,12 @@ impl Gateway {
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        if let (Some(body), BodyRule::Judged(shape)) = (&body, found.endpoint.body) {
+            ctx.said = self.listen(&body.bytes, shape).await?;
+            if let Some(kind) = ctx.said.blocked_by {
+                return Err(Denial::ContentForbidden { kind }.into());
+            }
+        }
         let headers = &session.req_header().headers;
         let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
         let (body, receipt, held) = match body {
@@ -188,6 +195,22 @@ impl Gateway {
         Ok(Judged { call, body: Some(Body { bytes, digest, held }) })
     }
 
+    /// What a body says. A long one is listened to beside the requests that this thread serves.
+    async fn listen(&self, body: &Bytes, shape: Shape) -> Result<Said, Denial> {
+        let unreadable = |unreadable: Unreadable| Denial::BodyMalformed(unreadable.to_string());
+        let said = if body.len() <= LISTENED_AT_ONCE {
+            self.listener.request(body, shape).map_err(unreadable)?
+        } else {
+            let (listener, body) = (Arc::clone(&self.listener), body.clone());
+            let heard = tokio::task::spawn_blocking(move || listener.request(&body, shape)).await;
+            heard.map_err(|error| Denial::Internal(error.to_string()))?.map_err(unreadable)?
+        };
+        for (kind, &count) in &said.findings {
+            self.metrics.found(kind.name(), count);
+        }
+        Ok(said)
+    }
+
     /// An upload is not read here: it names no model. Its length is bounded as it passes by.
     fn admit_upload(&self, session: &Session) -> Result<(), Denial> {
         let headers = &session.req_header().headers;
@@ -207,6 +230,9 @@ impl Gateway {
         request.method == Method::HEAD && request.uri.path() == "/api/hello"
     }
 }
+
+/// Bytes of a body that take about as long to listen to as it takes to hand them to another thread and back.
+const LISTENED_AT_ONCE: usize = 64 << 10;
 
 const MULTIPART: &[u8] = b"multipart/form-data";
 

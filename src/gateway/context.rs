@@ -20,6 +20,7 @@ use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
 use crate::policy::Permit;
+use crate::privacy::{AnswerWords, Said};
 use crate::upstream::{Lease, Report};
 
 /// One request under way.
@@ -38,6 +39,8 @@ pub struct RequestCtx {
     pub(super) found: Option<Match>,
     /// What the body asks for, once read.
     pub(super) call: Option<Peek>,
+    /// What the body says, once listened to.
+    pub(super) said: Said,
     /// How far the request has come.
     pub(super) stage: Stage,
     /// Bytes of a body that was judged, or of an upload so far.
@@ -102,10 +105,13 @@ pub(super) struct Exchange {
     pub(super) upstream_request_id: Option<String>,
     pub(super) connected: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
+    pub(super) first_token: Option<Duration>,
     /// What the upstream answered, whether or not it reached the client.
     pub(super) status: Option<StatusCode>,
     /// Reads the answer beside the relay.
     pub(super) reader: Option<AnswerReader>,
+    /// What it says.
+    pub(super) words: Option<AnswerWords>,
     /// An answer that is changed before it goes on, and so is held until it is whole.
     pub(super) rewrite: Option<Rewrite>,
     /// The last chunk of the answer was passed on.
@@ -158,8 +164,10 @@ impl Exchange {
             upstream_request_id: None,
             connected: None,
             first_byte: None,
+            first_token: None,
             status: None,
             reader: None,
+            words: None,
             rewrite: None,
             ended: false,
             failure: None,
@@ -199,6 +207,7 @@ impl RequestCtx {
             caller: None,
             found: None,
             call: None,
+            said: Said::default(),
             stage: Stage::default(),
             body_length: 0,
             real_session: RealSession::default(),

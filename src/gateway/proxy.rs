@@ -78,6 +78,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        // Before a key and a connection are taken: neither is to wait for the disk.
+        if let Err(denial) = await_record(ctx).await {
+            return Err(stop(ctx, denial));
+        }
         let family = ctx.family();
         if ctx.is_upload() {
             ctx.body_length = 0; // what has passed by already does so again
@@ -158,9 +162,6 @@ impl ProxyHttp for Gateway {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if let Err(denial) = await_record(ctx).await {
-            return Err(stop(ctx, denial));
-        }
         let (Stage::Permitted(exchange), Some(found)) = (&ctx.stage, &ctx.found) else {
             return without_permit();
         };
@@ -226,9 +227,10 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        let heard = (&*self.listener, ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
-                response::take_chunk(exchange, body, end, |model| self.policy.shows(caller, model))
+                response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
             }
             _ => Ok(()),
         };

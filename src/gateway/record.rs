@@ -22,11 +22,13 @@ impl Gateway {
     /// When the log cannot be written.
     pub(super) async fn begin(&self, session: &Session, ctx: &mut RequestCtx) -> Result<(), Denial> {
         let mut record = draft(session, ctx);
+        let prompt = ctx.said.kept.take();
         if let Some(exchange) = ctx.exchange() {
             record.event = Event::Begin;
             exchange.limits =
                 exchange.metered.as_ref().map(|held| limits_left(held.reservation.standing())).unwrap_or_default();
             note_permit(exchange, &mut record);
+            record.prompt = prompt;
             let ticket = self.audit.begin(record).await.map_err(|Unrecorded| Denial::AuditUnavailable)?;
             exchange.ticket = Some(ticket);
         }
@@ -48,12 +50,12 @@ impl Gateway {
 
     fn conclude_stage(
         &self,
-        ctx: &RequestCtx,
+        ctx: &mut RequestCtx,
         answer: Option<Answer>,
         record: &mut Record,
         family: &mut Option<Family>,
     ) {
-        let denial = match &ctx.stage {
+        let denial = match &mut ctx.stage {
             Stage::Arrived => None,
             Stage::Answered => {
                 (record.event, record.decision) = (Event::Answered, Decision::Answered);
@@ -62,12 +64,15 @@ impl Gateway {
             }
             Stage::Refused(denial) => {
                 (record.event, record.decision) = (Event::Refused, Decision::Denied);
-                Some(denial)
+                Some(&*denial)
             }
             Stage::Permitted(exchange) => {
                 record.event = Event::End;
                 note_permit(exchange, record);
                 note_exchange(exchange, record);
+                if let Some(words) = exchange.words.take() {
+                    (record.response_hash, record.response) = self.listener.conclude(words);
+                }
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
                     let cost = self.limits.cost(&answer, asked);
@@ -127,6 +132,8 @@ fn draft(session: &Session, ctx: &RequestCtx) -> Record {
         request_bytes: session.body_bytes_read() as u64,
         ..Record::new(ctx.id.clone(), ctx.time)
     };
+    record.prompt_hash.clone_from(&ctx.said.hash);
+    record.findings = ctx.said.findings.iter().map(|(kind, &count)| (kind.name(), count)).collect();
     record.timings.decided_ms = ctx.decided.map(millis);
     if let Some(caller) = &ctx.caller {
         record.issuer = Some(caller.issuer().to_owned());
@@ -138,6 +145,7 @@ fn draft(session: &Session, ctx: &RequestCtx) -> Record {
         record.models = call.models().map(|model| model.as_str().to_owned()).collect();
         record.stream = call.stream;
         record.max_tokens = call.max_tokens();
+        record.tools = call.tools().map(str::to_owned).collect();
     }
     record
 }
@@ -159,6 +167,7 @@ fn note_exchange(exchange: &Exchange, record: &mut Record) {
     record.timings.recorded_ms = exchange.recorded.map(millis);
     record.timings.connected_ms = exchange.connected.map(millis);
     record.timings.first_byte_ms = exchange.first_byte.map(millis);
+    record.timings.first_token_ms = exchange.first_token.map(millis);
 }
 
 fn limits_left(standing: &[Standing]) -> Vec<LimitLeft> {

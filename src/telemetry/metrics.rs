@@ -43,6 +43,7 @@ pub struct Metrics {
     pub state: State,
     /// The same of the upstream.
     pub upstream: UpstreamState,
+    findings: IntCounterVec,
     upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
 }
@@ -100,6 +101,11 @@ impl Metrics {
                 DECISION_BUCKETS,
             )?,
             audit_records: register.counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
+            findings: register.counters(
+                "portcullis_privacy_findings_total",
+                "Personal data and secrets found in requests, by kind",
+                &["kind"],
+            )?,
             upstream_retries: register.counters(
                 "portcullis_upstream_retries_total",
                 "Attempts after the first, by why they were made",
@@ -152,6 +158,11 @@ impl Metrics {
     /// Counts a beta value (`beta`) or a body field (`field`) that this version does not know.
     pub fn unknown_name(&self, kind: &'static str, name: &str) {
         self.unknown_names.count(kind, name);
+    }
+
+    /// Counts what was found in a request: a kind of the detectors or of the configuration.
+    pub fn found(&self, kind: &str, count: u64) {
+        self.findings.with_label_values(&[kind]).inc_by(count);
     }
 
     /// Notes how long a decision took.

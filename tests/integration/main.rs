@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
 mod audit_chain;
+mod audit_show;
 mod bodies;
 mod client_faults;
 mod commands;
 mod configuration;
 mod doctor;
+mod evidence;
 mod failover;
 mod federation;
 mod harness;
@@ -30,5 +32,6 @@ mod ship;
 mod shutdown;
 mod store;
 mod streams;
+mod telemetry;
 mod upstream_faults;
 mod way;

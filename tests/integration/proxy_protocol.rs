@@ -17,14 +17,13 @@ const TLS: &str = "tls = { certificate = \"server.crt\", key = \"server.key\" }\
 /// A proxy that believes headers of `trusted`.
 struct Listener {
     proxy: Proxy,
-    name: String,
 }
 
 impl Listener {
     fn start(trusted: &str, tls: &str) -> Self {
         let name = format!("proxy-protocol-{}", unique_id());
         let keys = format!("{tls}trusted_proxies = [\"{trusted}\"]\nproxy_protocol = true\n\n[admin]");
-        Self { proxy: Proxy::start(&name, |text| text.replace("[admin]", &keys)), name }
+        Self { proxy: Proxy::start(&name, |text| text.replace("[admin]", &keys)) }
     }
 
     async fn connect(&self) -> TcpStream {

@@ -78,8 +78,8 @@ pub struct PromptText {
 }
 
 impl PromptText {
-    /// Takes the next piece and calls `on_part` with what it adds to the text.
-    pub fn take(&mut self, piece: Piece<'_>, mut on_part: impl FnMut(&str)) {
+    /// Takes the next piece and calls `on_part` with what it adds to the text; whether it is a part of it.
+    pub fn take(&mut self, piece: Piece<'_>, mut on_part: impl FnMut(&str)) -> bool {
         match piece.role {
             Role::System | Role::Prompt | Role::ToolResult => {
                 let last = self.last.replace(piece.role);
@@ -87,8 +87,9 @@ impl PromptText {
                     on_part("\n");
                 }
                 on_part(piece.text);
+                true
             }
-            Role::ToolDefinition | Role::Other => {}
+            Role::ToolDefinition | Role::Other => false,
         }
     }
 }

@@ -20,7 +20,10 @@ fn of_role(body: &Value, role: Role) -> Vec<(String, bool)> {
 
 fn prompt(body: &str, shape: Shape) -> String {
     let (mut prompt, mut text) = (PromptText::default(), String::new());
-    texts(body.as_bytes(), shape, |piece| prompt.take(piece, |part| text.push_str(part))).unwrap();
+    texts(body.as_bytes(), shape, |piece| {
+        prompt.take(piece, |part| text.push_str(part));
+    })
+    .unwrap();
     text
 }
 

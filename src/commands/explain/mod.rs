@@ -19,6 +19,7 @@ use crate::config::{Config, IssuerConfig, IssuerRules, RevocationConfig};
 use crate::denial::{Denial, TokenFault};
 use crate::identity::{Bearer, CacheBounds, Caller, Issuers, KeyFetcher, Revocations, VerifiedToken};
 use crate::policy::{Policy, Step};
+use crate::privacy::{Listener, Privacy, Prompts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -101,7 +102,7 @@ enum Who {
 
 /// Takes the request through the checks of the proxy, in its order, and writes each with its outcome to `shown`.
 fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut String) -> Result<(), Denial> {
-    let Config { policy, issuers, listen, revocation, limits, prices, .. } = config;
+    let Config { policy, issuers, listen, revocation, limits, prices, privacy, .. } = config;
     match question.address {
         None => line(shown, "address", "not given, so its rules are not asked"),
         Some(address) => {
@@ -140,6 +141,9 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
         return Ok(());
     };
     let rule = decide(&policy, &caller, &found, &call, &betas, now, shown)?;
+    if let (BodyRule::Judged(shape), Some(body)) = (found.endpoint.body, question.body.as_deref()) {
+        listen_to(privacy, body, shape, shown)?;
+    }
     for taken in limits::taken((limits, prices), &caller, group, &call, question.body.as_deref())? {
         line(shown, "limit", &taken);
     }
@@ -183,6 +187,21 @@ fn decide(
         };
     })?;
     Ok(permit.rule())
+}
+
+/// What is found in the body, where prompts are looked at.
+fn listen_to(privacy: Privacy, body: &[u8], shape: Shape, shown: &mut String) -> Result<(), Denial> {
+    if privacy.prompt_rule().prompts == Prompts::Off {
+        return Ok(());
+    }
+    let said = Listener::new(privacy, None).request(body, shape);
+    let said = said.map_err(|unreadable| Denial::BodyMalformed(unreadable.to_string()))?;
+    let found: Vec<_> = said.findings.iter().map(|(kind, count)| format!("{count} {}", kind.name())).collect();
+    line(shown, "content", &found.join(", "));
+    match said.blocked_by {
+        Some(kind) => Err(Denial::ContentForbidden { kind }),
+        None => Ok(()),
+    }
 }
 
 fn line(shown: &mut String, what: &str, text: &str) {

@@ -40,6 +40,9 @@ name = "one"
 secret = { file = "secret" }
 [audit]
 directory = "audit"
+[privacy]
+prompts = "block"
+block = ["CREDIT_CARD"]
 "#;
 
 fn config() -> Config {
@@ -110,6 +113,12 @@ fn a_refusal_says_which_rule_refused() {
     let (decision, shown) = explained(&question(alice(), &denied));
     assert_eq!(decision, Err("rule_denied"));
     assert!(shown.ends_with("thinking without a bound, mcp_servers\n  no-mcp denies\n"), "{shown}");
+    let paying = "for jane@example.com, with 4111 1111 1111 1111";
+    let messages = json!([{ "role": "user", "content": paying }]);
+    let body = json!({ "model": "claude-haiku-5", "max_tokens": 1, "messages": messages });
+    let (decision, shown) = explained(&question(alice(), &body));
+    assert_eq!(decision, Err("content_forbidden"));
+    assert!(shown.ends_with("content   1 EMAIL, 1 CREDIT_CARD\n"), "{shown}");
     let mut from_afar = question(alice(), &denied);
     from_afar.address = Some("10.66.1.1".parse().unwrap());
     let (decision, shown) = explained(&from_afar);

@@ -27,10 +27,7 @@ impl Evidence {
         metrics: &Metrics,
     ) -> Result<Self, String> {
         let key = config.signing_key.take().map_or_else(|| SigningKey::of_host(state), Ok)?;
-        let collector = telemetry.otlp.as_ref().filter(|otlp| otlp.logs);
-        let export = collector
-            .map(|otlp| LogExport::start(otlp, metrics.otlp.clone()))
-            .transpose()
+        let export = LogExport::start(telemetry, metrics.otlp.clone())
             .map_err(|error| format!("records cannot be sent to the collector: {error}"))?;
         let (export, tap) = export.unzip();
         let options = Options {
@@ -47,7 +44,7 @@ impl Evidence {
         };
         let audit = AuditLog::open(options, metrics.audit.clone())
             .map_err(|error| format!("cannot keep the audit log in {}: {error}", config.directory.display()))?;
-        let shipper = Shipper::start(config.ship.take(), config.keep.clone(), &config.directory, metrics.ship.clone())
+        let shipper = Shipper::start(config.ship.take(), config.keep, &config.directory, metrics.ship.clone())
             .map_err(|error| format!("segments cannot be shipped: {error}"))?;
         Ok(Self { audit, carriers: Mutex::new((export, shipper)) })
     }
@@ -62,8 +59,8 @@ impl Evidence {
             export.stop(EXPORT);
         }
         if let Some(shipper) = shipper {
-            let shipped = shipper.stop(SHIP);
-            tracing::info!(shipped, "closed segments of the audit log");
+            let in_time = shipper.stop(SHIP);
+            tracing::info!(in_time, "shipped what is closed of the audit log");
         }
         recorded
     }

@@ -140,6 +140,7 @@ impl fmt::Debug for Client {
 mod tests {
     use super::*;
 
+    #[allow(clippy::unnecessary_wraps)] // as a client gives it
     fn answer(status: u16, retry_after: Option<&'static str>) -> Result<Response<Bytes>, HttpError> {
         let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::from_u16(status).unwrap();

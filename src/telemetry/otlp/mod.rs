@@ -8,9 +8,9 @@ mod queue;
 mod record;
 mod semconv;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::logs::{Logger, LoggerProvider};
@@ -26,7 +26,7 @@ pub use self::queue::LogTap;
 use self::queue::{Group, Groups, queue};
 use super::OtlpMetrics;
 use crate::audit::Reading;
-use crate::config::OtlpConfig;
+use crate::config::{OtlpConfig, TelemetryConfig};
 
 /// Most records of a batch.
 const BATCH: usize = 512;
@@ -36,15 +36,16 @@ const LINGER: Duration = Duration::from_millis(500);
 /// The export of audit records, on a thread of its own.
 pub struct LogExport {
     stop: watch::Sender<Option<Instant>>,
-    ended: std_mpsc::Receiver<()>,
+    ended: Mutex<std_mpsc::Receiver<()>>,
 }
 
 impl LogExport {
-    /// Starts it; the tap is for the audit log's writer.
+    /// Starts it, if the configuration has it; the tap is for the audit log's writer.
     ///
     /// # Errors
     /// When there can be no client or no thread.
-    pub fn start(config: &OtlpConfig, metrics: OtlpMetrics) -> Result<(Self, LogTap), String> {
+    pub fn start(config: &TelemetryConfig, metrics: OtlpMetrics) -> Result<Option<(Self, LogTap)>, String> {
+        let Some(config) = config.otlp.as_ref().filter(|otlp| otlp.logs) else { return Ok(None) };
         let (stop, stopping) = watch::channel(None);
         let (tap, groups) = queue(config.queue, metrics.clone());
         let rejected = Arc::<AtomicU64>::default();
@@ -81,7 +82,7 @@ impl LogExport {
             drop(end);
         };
         std::thread::Builder::new().name("otlp".to_owned()).spawn(run).map_err(|error| error.to_string())?;
-        Ok((Self { stop, ended }, tap))
+        Ok(Some((Self { stop, ended: Mutex::new(ended) }, tap)))
     }
 
     /// Sends what waits, `within` at most; what is left then is dropped and counted. Blocks: not for async code.
@@ -93,7 +94,8 @@ impl LogExport {
         });
         if first {
             // The thread ends by dropping its end; a grace for the last counts.
-            let _ = self.ended.recv_timeout(within + Duration::from_millis(200));
+            let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = ended.recv_timeout(within + Duration::from_millis(200));
         }
     }
 }

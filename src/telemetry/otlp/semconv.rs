@@ -1,4 +1,4 @@
-//! Names of attributes, pinned: the GenAI names of OpenTelemetry's semantic conventions v1.41.0, the last release that had
+//! Names of attributes, pinned: the `gen_ai` names of OpenTelemetry's semantic conventions v1.41.0, the last release that had
 //! them and not stable yet, and the stable names of v1.44.0 for the rest. Whoever follows a later version changes them here.
 
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.41.0";

@@ -1,6 +1,7 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
 pub mod authority;
+pub mod collector;
 pub mod dns;
 pub mod load;
 pub mod namespace;

@@ -30,7 +30,7 @@ pub(super) struct Filter {
     /// What requests came to
     #[arg(long, value_enum)]
     outcome: Vec<RequestOutcome>,
-    /// Why they were refused or failed, such as model_forbidden
+    /// Why they were refused or failed: a reason of docs/metrics.md
     #[arg(long)]
     reason: Vec<String>,
     /// Ours, as in an answer's x-portcullis-request-id

@@ -58,7 +58,7 @@ impl Table {
             self.has_head = true;
             writeln!(
                 output,
-                "{:24} {:9} {:24} {:28} {:>6} {:22} {:>9} {:>9} {:>11} {:>9}",
+                "{:30} {:11} {:24} {:28} {:>6} {:22} {:>9} {:>9} {:>11} {:>9}",
                 "TIME", "EVENT", "SUBJECT", "MODEL", "STATUS", "REASON", "INPUT", "OUTPUT", "COST", "DURATION"
             )?;
         }
@@ -95,7 +95,7 @@ fn row(line: &Reading, event: &str) -> String {
     let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let duration = line.timing("total_ms").filter(|_| line.event() != "begin");
     format!(
-        "{:24} {:9} {:24} {:28} {:>6} {:22} {:>9} {:>9} {:>11} {:>9}\n",
+        "{:30} {:11} {:24} {:28} {:>6} {:22} {:>9} {:>9} {:>11} {:>9}\n",
         text(line.text("time")),
         text(Some(event)),
         text(line.text("subject")),

@@ -138,20 +138,17 @@ impl Totals {
         if self.unpriced > 0 {
             writeln!(output, "without price  {}", self.unpriced)?;
         }
-        let sections: [(&str, &Sums, fn(u64) -> String); 3] = [
-            ("reasons", &self.reasons, |count| count.to_string()),
-            ("cost by subject", &self.subjects, dollars),
-            ("cost by model", &self.models, dollars),
-        ];
-        for (title, sums, format) in sections {
+        let mut section = |title: &str, sums: &Sums, format: fn(u64) -> String| -> io::Result<()> {
             if !sums.by_name.is_empty() {
                 writeln!(output, "\n{title}")?;
             }
-            for (name, sum) in sums.sorted() {
-                writeln!(output, "  {:>14}  {}", format(sum), shown(name))?;
-            }
-        }
-        Ok(())
+            sums.sorted()
+                .into_iter()
+                .try_for_each(|(name, sum)| writeln!(output, "  {:>14}  {}", format(sum), shown(name)))
+        };
+        section("reasons", &self.reasons, |count| count.to_string())?;
+        section("cost by subject", &self.subjects, dollars)?;
+        section("cost by model", &self.models, dollars)
     }
 }
 
