@@ -26,7 +26,8 @@ pub struct S3 {
 #[derive(Debug, serde::Deserialize)]
 pub struct Version {
     pub key: String,
-    pub version: String,
+    #[serde(rename = "version")]
+    pub id: String,
     pub lock: Option<String>,
     pub until: Option<String>,
     pub encryption: Option<String>,
@@ -42,7 +43,7 @@ pub const SECRET_KEY: &str = "a-secret-of-this-test";
 /// The `SeaweedFS` that tests share, each with a bucket of its own.
 pub fn seaweed() -> &'static S3 {
     static SHARED: LazyLock<S3> = LazyLock::new(|| {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = folder();
         let identities = serde_json::json!({ "identities": [{
             "name": "test", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
             "credentials": [{ "accessKey": ACCESS_KEY, "secretKey": SECRET_KEY }],
@@ -63,7 +64,7 @@ pub fn seaweed() -> &'static S3 {
         }
         // Without a key of its own it cannot encrypt.
         command.env("WEED_S3_SSE_KEK", "5a".repeat(32));
-        S3::start(command, "Start Seaweed S3 API Server", ports[0], folder)
+        S3::start(&command, "Start Seaweed S3 API Server", ports[0], folder)
     });
     &SHARED
 }
@@ -74,13 +75,13 @@ pub fn moto() -> &'static S3 {
         let [port] = quiet_ports();
         let mut command = Command::new(installed("bin/moto_server"));
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        S3::start(command, "Running on", port, tempfile::tempdir().unwrap())
+        S3::start(&command, "Running on", port, folder())
     });
     &SHARED
 }
 
 impl S3 {
-    fn start(command: Command, sign: &str, port: u16, folder: TempDir) -> Self {
+    fn start(command: &Command, sign: &str, port: u16, folder: TempDir) -> Self {
         // They log to standard error, and the sign is there.
         let mut shell = Command::new("sh");
         shell.arg("-c").arg("exec \"$0\" \"$@\" 2>&1").arg(command.get_program()).args(command.get_args());
@@ -117,7 +118,7 @@ impl S3 {
 
     /// Deletes a version; the code of the refusal, if it is one.
     pub fn delete(&self, bucket: &str, one: &Version) -> Option<String> {
-        self.ask(&["delete", bucket, &one.key, &one.version])
+        self.ask(&["delete", bucket, &one.key, &one.id])
     }
 
     /// Downloads every object; their keys.
@@ -143,6 +144,11 @@ pub fn installed(program: &str) -> PathBuf {
     let path = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/s3/.venv")).join(program);
     assert!(path.exists(), "`make test` installs {}", path.display());
     path
+}
+
+/// A folder for a store's data. What a test leaves there `cargo clean` removes.
+fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("s3-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
 /// Ports that are free, below those that the kernel gives to clients (`ip_local_port_range` begins at 32768): none is taken
