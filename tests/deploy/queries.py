@@ -21,7 +21,8 @@ DEPLOY = ROOT / "deploy"
 
 
 def main(folder):
-    table_has_the_columns_of_the_schema()
+    columns = table_has_the_columns_of_the_schema()
+    view_has_the_columns_of_the_table(folder, columns)
     segments = sorted(pathlib.Path(folder).rglob("*.zst"))
     lines = [json.loads(line) for path in segments for line in content(path).splitlines()]
     records_are_told_as_they_are(folder, lines)
@@ -49,6 +50,17 @@ def table_has_the_columns_of_the_schema():
             fits(name, columns[name], member, schema)
     properties = {one.name: one.args["value"].name for one in table.find_all(exp.Property) if type(one) is exp.Property}
     assert properties["storage.location.template"].endswith("/dt=${dt}/")
+    return columns
+
+
+def view_has_the_columns_of_the_table(folder, columns):
+    described = Engine(folder, "", "").rows("DESCRIBE portcullis_audit", [])
+    view = {row["column_name"]: exp.DataType.build(row["column_type"], dialect="duckdb") for row in described}
+    assert view.pop("filename").sql("duckdb") == "TEXT"
+    table = {name: exp.DataType.build(kind.sql("duckdb"), dialect="duckdb") for name, kind in columns.items()}
+    assert list(view) == list(table), "a column is missing, too many or elsewhere"
+    for name, kind in table.items():
+        assert view[name].sql("duckdb").replace('"', "") == kind.sql("duckdb").replace('"', ""), f"{name}: {view[name]}"
 
 
 def fits(name, column, member, schema):
