@@ -13,7 +13,7 @@ build: setup
 
 test: test-rust test-sdk ## every test: units, the real binary, the official SDKs
 
-test-rust: setup setup-tests tests/idp/node_modules/.package-lock.json
+test-rust: setup setup-tests tests/idp/node_modules/.package-lock.json tests/s3/.venv/stamp
 	$(CARGO) test --locked
 
 test-sdk: setup setup-tests
@@ -66,4 +66,10 @@ setup-tests:
 
 tests/idp/node_modules/.package-lock.json: tests/idp/package-lock.json | setup-tests
 	cd tests/idp && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Stores of S3 and engines of SQL.
+tests/s3/.venv/stamp: tests/s3/requirements.txt | setup-tests
+	python3 -m venv --clear tests/s3/.venv
+	tests/s3/.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

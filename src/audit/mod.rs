@@ -8,6 +8,7 @@ mod chain;
 mod checkpoint;
 mod disk;
 mod hash;
+mod host;
 mod key;
 mod lifecycle;
 mod line;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use checkpoint::Checkpoint;
 pub use hash::{Hash, to_hex};
+pub use host::{host, is_host};
 pub use key::{PublicKey, SigningKey};
 pub use lifecycle::{ChainHead, Found};
 pub use line::Head;

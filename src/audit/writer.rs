@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::chain::{Chain, Seal, rfc3339};
 use super::disk::{Disk, Folder};
+use super::host::host;
 use super::lifecycle::{Gap, Started, Stopped};
 use super::log::{Entry, Shared};
 use super::options::{Durability, OnAuditFailure, Options, Tap};
@@ -75,14 +76,6 @@ fn tell(recovered: &Recovered, shared: &Shared) {
             "the audit folder holds what is not ours; it is left alone"
         );
     }
-}
-
-/// The host's name, in characters that need no escape.
-fn host() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
-    let name: String = name.chars().map(|character| if safe(character) { character } else { '_' }).collect();
-    if name.is_empty() { "localhost".to_owned() } else { name }
 }
 
 struct Rules {

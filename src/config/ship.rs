@@ -91,9 +91,9 @@ fn ship(section: &Section<'_>) -> Option<ShipConfig> {
     };
     let retention = retention(section);
     let encryption = encryption(section);
-    let host = section.text("host").unwrap_or_else(|| own_host().unwrap_or_else(|| "unknown".to_owned()));
-    if host.is_empty() || host != sanitised(&host) {
-        section.fault("host", "is no host name", "use small letters, digits, dots and hyphens");
+    let host = section.text("host").unwrap_or_else(crate::audit::host);
+    if !crate::audit::is_host(&host) {
+        section.fault("host", "is no host name", "use letters, digits, dots, hyphens and underscores");
     }
     let region = section.text("region");
     let interval = section.nonzero_duration("interval").unwrap_or(DEFAULT_INTERVAL);
@@ -230,26 +230,9 @@ fn encryption(section: &Section<'_>) -> Option<Option<Encryption>> {
     Some(encryption)
 }
 
-/// The machine's name, as far as a key may hold it.
-fn own_host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(sanitised(name.trim())).filter(|name| !name.is_empty())
-}
-
-/// `name` in small letters, with hyphens for what a host's name does not have.
-fn sanitised(name: &str) -> String {
-    let fit = |char: char| match char.to_ascii_lowercase() {
-        fit @ ('a'..='z' | '0'..='9' | '.' | '-') => fit,
-        _ => '-',
-    };
-    name.chars().take(MAX_HOST).map(fit).collect::<String>().trim_matches(['.', '-']).to_owned()
-}
-
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 /// What S3 takes (`Days` of a default retention, at most 100 years).
 const MAX_RETENTION: Duration = Duration::from_secs(36_500 * 86_400);
-/// Longest name of a host (RFC 1035 §2.3.4).
-const MAX_HOST: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -271,7 +254,7 @@ mod tests {
         let ship = parse("[audit.ship]\nurl = \"s3://evidence\"").unwrap().unwrap();
         assert_eq!((&*ship.bucket, ship.prefix.as_ref(), ship.interval), ("evidence", "", DEFAULT_INTERVAL));
         assert!(ship.retention.is_none() && ship.encryption.is_none() && ship.credentials.is_none());
-        assert!(!ship.host.is_empty());
+        assert_eq!(ship.host, crate::audit::host(), "as the log's chains are called");
     }
 
     #[test]
@@ -313,13 +296,6 @@ mod tests {
         ] {
             let faults = parse(&format!("[audit.ship]\n{text}")).err().unwrap_or_default();
             assert!(faults.contains(expected) && !faults.contains("hunter2"), "{text}: {faults}");
-        }
-    }
-
-    #[test]
-    fn a_host_is_made_fit_for_a_key() {
-        for (name, fit) in [("edge-1.corp", "edge-1.corp"), ("Edge_1/..", "edge-1"), ("", ""), ("ü", "")] {
-            assert_eq!(sanitised(name), fit, "{name}");
         }
     }
 }

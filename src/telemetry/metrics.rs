@@ -7,7 +7,7 @@ mod ship;
 mod state;
 mod upstream;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
@@ -183,6 +183,7 @@ impl Metrics {
     /// All metrics in Prometheus's text format.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
+        self.ship.show(SystemTime::now());
         if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             tracing::error!(%error, "metrics cannot be written");
         }

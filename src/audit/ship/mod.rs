@@ -13,16 +13,17 @@ mod marker;
 mod pack;
 mod upload;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc as std_mpsc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
 use self::bucket::Bucket;
 use self::failure::Failure;
 use self::marker::Marker;
-use super::segment::{self, ClosedSegment};
+use super::segment::{self, ClosedSegment, SegmentName};
 use crate::config::{KeepConfig, ShipConfig};
 use crate::telemetry::ShipMetrics;
 
@@ -47,7 +48,13 @@ impl Shipper {
             return Ok(None);
         }
         let interval = ship.as_ref().map_or(KEEP_INTERVAL, |ship| ship.interval);
-        let rounds = Rounds { bucket: ship.map(Bucket::new), keep, directory: directory.to_owned(), metrics };
+        let rounds = Rounds {
+            bucket: ship.map(Bucket::new),
+            keep,
+            directory: directory.to_owned(),
+            metrics,
+            conflicts: HashMap::new(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, asked) = oneshot::channel();
         let (done, stopped) = std_mpsc::channel();
@@ -72,10 +79,12 @@ struct Rounds {
     keep: KeepConfig,
     directory: PathBuf,
     metrics: ShipMetrics,
+    /// Segments whose key another object has: when they were closed, and when that was told.
+    conflicts: HashMap<SegmentName, (Option<SystemTime>, Instant)>,
 }
 
 impl Rounds {
-    async fn run(self, interval: Duration, mut asked: oneshot::Receiver<Duration>) {
+    async fn run(mut self, interval: Duration, mut asked: oneshot::Receiver<Duration>) {
         let mut failed_rounds = 0;
         let within = loop {
             tokio::select! {
@@ -99,7 +108,7 @@ impl Rounds {
     }
 
     /// Ships every closed segment that waits, then deletes what need not be kept. Whether nothing failed.
-    async fn round(&self) -> bool {
+    async fn round(&mut self) -> bool {
         let closed = match segment::closed(&self.directory) {
             Ok(closed) => closed,
             Err(error) => {
@@ -108,21 +117,28 @@ impl Rounds {
             }
         };
         let mut is_done = true;
-        if let Some(bucket) = &self.bucket {
+        if self.bucket.is_some() {
             let waiting: Vec<&ClosedSegment> = closed.iter().filter(|one| !Marker::stands(one)).collect();
-            is_done = self.ship_all(bucket, &waiting).await;
+            is_done = self.ship_all(&waiting).await;
         }
         keep::enforce(&self.directory, &closed, self.keep, self.bucket.is_some(), SystemTime::now(), &self.metrics);
         is_done
     }
 
-    async fn ship_all(&self, bucket: &Bucket, waiting: &[&ClosedSegment]) -> bool {
+    async fn ship_all(&mut self, waiting: &[&ClosedSegment]) -> bool {
+        let Some(bucket) = &self.bucket else { return true };
         let mut left: Vec<(&ClosedSegment, Option<SystemTime>)> =
             waiting.iter().map(|&one| (one, closed_at(&one.path))).collect();
         self.show(&left);
+        self.conflicts.retain(|name, (closed, told)| {
+            told.elapsed() < CONFLICT && left.iter().any(|(one, at)| one.name == *name && at == closed)
+        });
         let mut is_done = true;
         let mut client = None;
         for &segment in waiting {
+            if self.conflicts.contains_key(&segment.name) {
+                continue;
+            }
             let shipped = async {
                 let client = match &client {
                     Some(client) => client,
@@ -138,8 +154,12 @@ impl Rounds {
                     left.retain(|(one, _)| one.name != segment.name);
                 }
                 Err(failure) => {
-                    is_done = false;
                     self.failed(Some(segment), &failure);
+                    if let Failure::Conflict(_) = failure {
+                        self.conflicts.insert(segment.name, (closed_at(&segment.path), Instant::now()));
+                        continue;
+                    }
+                    is_done = false;
                     if failure.is_of_all() {
                         break; // the others would fare no better
                     }
@@ -153,9 +173,7 @@ impl Rounds {
     /// Shows what waits.
     fn show(&self, left: &[(&ClosedSegment, Option<SystemTime>)]) {
         self.metrics.waiting.set(i64::try_from(left.len()).unwrap_or(i64::MAX));
-        let oldest = left.iter().filter_map(|(_, closed)| *closed).min();
-        let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
-        self.metrics.oldest.set(age.as_secs_f64());
+        self.metrics.set_oldest(left.iter().filter_map(|(_, closed)| *closed).min());
     }
 
     fn failed(&self, segment: Option<&ClosedSegment>, failure: &Failure) {
@@ -179,6 +197,8 @@ fn back_off(failed_rounds: u32, random: u128) -> Duration {
     longest * (100 - percent) / 100
 }
 
+/// Until a segment whose key another object has is tried again: it is packed for each try, and objects under retention stay.
+const CONFLICT: Duration = Duration::from_secs(3600);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// Between two rounds that only keep the bounds of this host.

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::super::hash::{Hash, to_hex};
 use super::super::segment::{MAX_LINE, last_line};
 
 /// A segment as it is sent.
@@ -32,7 +33,7 @@ impl Pack {
     /// Reads and compresses the segment at `path`. Blocks.
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
-        let head = last_line(&mut file)?.map(|line| record_hash(&line)).unwrap_or_default();
+        let head = last_line(&mut file)?.map(|line| Hash::of_record(&line).to_string()).unwrap_or_default();
         let day = day(path)?;
         let mut plain = Sha256::new();
         let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), LEVEL)?;
@@ -52,23 +53,14 @@ impl Pack {
         }
         let object = Bytes::from(encoder.finish()?);
         Ok(Self {
-            sha256: hex(Sha256::digest(&object)),
+            sha256: to_hex(&Sha256::digest(&object)),
             object,
-            plain_sha256: hex(plain.finalize()),
+            plain_sha256: to_hex(&plain.finalize()),
             plain_size,
             head,
             day,
         })
     }
-}
-
-/// The hash of a line, as the next one names it (RFC 6962 §2.1's leaf).
-fn record_hash(line: &[u8]) -> String {
-    hex(Sha256::new().chain_update([0]).chain_update(line).finalize())
-}
-
-pub(super) fn hex(digest: impl AsRef<[u8]>) -> String {
-    digest.as_ref().iter().fold(String::with_capacity(64), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// The day of the first record that tells its time; of a segment where none does, that of its last change. It must come out

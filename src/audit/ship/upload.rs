@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::super::hash::to_hex;
 use super::super::segment::ClosedSegment;
 use super::bucket::Client;
 use super::failure::Failure;
 use super::marker::Marker;
-use super::pack::{Pack, hex};
+use super::pack::Pack;
 
 /// Ships `segment`: puts it, reads it back, and writes its marker. Each step may be repeated.
 pub(super) async fn ship(client: &Client, segment: &ClosedSegment, now: SystemTime) -> Result<Marker, Failure> {
@@ -81,8 +82,8 @@ async fn read_back(store: &dyn ObjectStore, key: &ObjectPath, plain_size: u64) -
         decoder = decoder.and_then(|mut decoder| decoder.write_all(&piece).is_ok().then_some(decoder));
     }
     let plain = decoder.and_then(|mut decoder| decoder.flush().is_ok().then(|| decoder.into_inner()));
-    let plain_sha256 = plain.filter(|plain| plain.left == 0).map(|plain| hex(plain.hash.finalize()));
-    Ok(Found { sha256: hex(object.finalize()), size, plain_sha256 })
+    let plain_sha256 = plain.filter(|plain| plain.left == 0).map(|plain| to_hex(&plain.hash.finalize()));
+    Ok(Found { sha256: to_hex(&object.finalize()), size, plain_sha256 })
 }
 
 /// A hash that takes so many bytes and no more.

@@ -1,5 +1,8 @@
 //! What becomes of closed segments of the audit log.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge, Result};
 
 use super::register::Register;
@@ -9,8 +12,7 @@ use super::register::Register;
 pub struct ShipMetrics {
     /// Closed segments that are not confirmed as shipped.
     pub waiting: IntGauge,
-    /// Seconds since the oldest of them was closed.
-    pub oldest: Gauge,
+    oldest: Oldest,
     /// Segments that the store confirmed.
     pub shipped: IntCounter,
     /// Bytes of their objects.
@@ -26,10 +28,13 @@ impl ShipMetrics {
         Ok(Self {
             waiting: register
                 .gauge("portcullis_audit_ship_waiting", "Closed audit segments that are not confirmed as shipped")?,
-            oldest: register.float_gauge(
-                "portcullis_audit_ship_oldest_waiting_seconds",
-                "Time since the oldest audit segment that waits was closed; 0 when none waits",
-            )?,
+            oldest: Oldest {
+                closed: Arc::default(),
+                age: register.float_gauge(
+                    "portcullis_audit_ship_oldest_waiting_seconds",
+                    "Time since the oldest audit segment that waits was closed; 0 when none waits",
+                )?,
+            },
             shipped: register
                 .counter("portcullis_audit_ship_segments_total", "Audit segments that the store confirmed")?,
             bytes: register
@@ -42,5 +47,48 @@ impl ShipMetrics {
             deleted: register
                 .counter("portcullis_audit_segments_deleted_total", "Audit segments that local retention deleted")?,
         })
+    }
+
+    /// Says when the oldest segment that waits was closed; `None` when none waits.
+    pub fn set_oldest(&self, closed: Option<SystemTime>) {
+        *self.oldest.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+    }
+
+    /// Brings the age to `now`: it grows also while nothing is tried.
+    pub(super) fn show(&self, now: SystemTime) {
+        let closed = *self.oldest.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = closed.and_then(|closed| now.duration_since(closed).ok()).unwrap_or_default();
+        self.oldest.age.set(age.as_secs_f64());
+    }
+}
+
+/// The oldest segment that waits.
+#[derive(Clone)]
+struct Oldest {
+    /// When it was closed.
+    closed: Arc<Mutex<Option<SystemTime>>>,
+    /// Seconds since then, when they were last asked for.
+    age: Gauge,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Metrics;
+    use super::*;
+
+    #[test]
+    fn the_age_of_what_waits_is_that_of_now() {
+        let metrics = Metrics::new().unwrap().ship;
+        let closed = SystemTime::UNIX_EPOCH;
+        metrics.set_oldest(Some(closed));
+        for (after, expected) in [(5, 5.0), (65, 65.0)] {
+            metrics.show(closed + Duration::from_secs(after));
+            assert!((metrics.oldest.age.get() - expected).abs() < 1e-9);
+        }
+        metrics.set_oldest(None);
+        metrics.show(closed + Duration::from_secs(70));
+        assert!(metrics.oldest.age.get() < 1e-9);
     }
 }

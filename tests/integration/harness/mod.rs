@@ -8,6 +8,7 @@ pub mod namespace;
 mod proxy;
 mod records;
 pub mod redis;
+pub mod s3;
 pub mod scene;
 pub mod script;
 mod tokens;
@@ -170,7 +171,8 @@ async fn metric(http: &Client, admin_url: &str, name: &str) -> u64 {
 
 /// Waits until the metric with exactly this name and labels is as it should be.
 async fn until_metric(http: &Client, admin_url: &str, name: &str, holds: impl Fn(u64) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    // What is tried again waits longer each time, and longest where the machine is slow.
+    let deadline = Instant::now() + Duration::from_secs(120);
     loop {
         let value = metric(http, admin_url, name).await;
         if holds(value) {
