@@ -32,8 +32,8 @@ fn begin() -> Record {
     record.token_id = Some("AT.6fW3Hcx1bZkq".to_owned());
     record.teams = vec!["research".to_owned(), "everyone".to_owned()];
     record.session_id = Some("5f0f6f0e-1c1e-4b52-a7d4-9d6f6cf7f1aa".to_owned());
-    record.method = "POST".to_owned();
-    record.path = "/v1/messages".to_owned();
+    "POST".clone_into(&mut record.method);
+    "/v1/messages".clone_into(&mut record.path);
     record.endpoint = Some("messages");
     record.models = vec!["claude-opus-5-5".to_owned()];
     record.stream = true;
@@ -168,10 +168,11 @@ fn long_segment(runtime: &Runtime, folder: &Path) -> (SegmentName, std::path::Pa
     let log = open(folder, &AuditMetrics::unregistered().unwrap());
     runtime.block_on(calls(&log, 21_000));
     assert!(log.stop(Duration::from_secs(30)));
-    let name = segment::list(folder).unwrap()[0];
+    let name = segment::list(folder).unwrap().remove(0);
     (name, folder.join(name.to_string()))
 }
 
+#[allow(clippy::cast_precision_loss)] // of lengths, for a ratio
 pub fn benches(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let mut group = criterion.benchmark_group("audit");
@@ -222,7 +223,7 @@ pub fn benches(criterion: &mut Criterion) {
     let measured = |work: &dyn Fn()| {
         let before = processor_time();
         work();
-        processor_time() - before
+        processor_time().saturating_sub(before)
     };
     group.bench_function("calls_processor_time", |bencher| {
         bencher.iter_custom(|batches| measured(&|| runtime.block_on(calls(&log, batches * BATCH))));
@@ -240,8 +241,8 @@ pub fn benches(criterion: &mut Criterion) {
             took
         });
     });
-    if seconds > 0 {
-        println!("audit/paced_5000_a_second: {} syncs a second", syncs / seconds);
+    if let Some(rate) = syncs.checked_div(seconds) {
+        println!("audit/paced_5000_a_second: {rate} syncs a second");
     }
     assert!(log.stop(Duration::from_secs(30)));
 }
