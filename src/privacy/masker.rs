@@ -229,11 +229,25 @@ impl Rules {
     }
 }
 
+/// Bytes of a match that is not tried at each place of a run.
+const LONG: usize = 1024;
+
+/// Whether what begins at `at` with a letter or digit goes on what stands before it.
+fn is_within_run(bytes: &[u8], at: usize) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    bytes.get(at).is_some_and(u8::is_ascii_alphanumeric)
+        && at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(is_part)
+}
+
 impl Compiled {
     /// What the rule finds around an anchor at `at`.
     fn find(&self, text: &str, at: Range<usize>) -> Option<Found> {
         let rule = self.rule;
         let is_anchored = rule.back == 0 && rule.reach == 0;
+        // A long match is tried where a run of its characters begins, not at every place within: a run is read once.
+        if rule.longest > LONG && is_within_run(text.as_bytes(), at.start) {
+            return None;
+        }
         let from = text.floor_char_boundary(at.start.saturating_sub(rule.back));
         let last = if is_anchored { from } else { at.end + rule.reach };
         let to = text.floor_char_boundary(last + rule.longest);

@@ -33,7 +33,8 @@ pub(super) struct Rule {
     pub back: usize,
     /// How far after the anchor's end a match may begin, at most [`Rule::FURTHEST`].
     pub reach: usize,
-    /// Bytes of the longest match, at most [`Rule::LONGEST`].
+    /// Bytes of the longest match, at most [`Rule::LONGEST`]. Above 1024, a match that begins with a letter or digit is not
+    /// tried after a letter, digit, `_`, `-` or `.`: the reading of long runs has to stay linear.
     pub longest: usize,
     /// `regex-automata`'s syntax, with case unless it says `(?i)`. Where only a part is the value, that part is group `v`.
     pub pattern: &'static str,

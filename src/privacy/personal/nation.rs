@@ -271,7 +271,7 @@ fn is_german_document(text: &[u8]) -> bool {
 
 fn is_german_tax(text: &[u8]) -> bool {
     let head = text.get(..10).unwrap_or_default();
-    let most = (b'0'..=b'9').map(|digit| head.iter().filter(|byte| **byte == digit).count()).max();
+    let most = (b'0'..=b'9').map(|digit| memchr::memchr_iter(digit, head).count()).max();
     !text.starts_with(b"0") && matches!(most, Some(2 | 3)) && mod11_10(text) && !check::is_counting(head)
 }
 

@@ -52,7 +52,7 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
 }
 
 /// The groups from `start` on, with at most one separator and brackets between two, and all their digits.
-fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 40]>) {
+fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 32]>) {
     let (mut groups, mut digits) = (SmallVec::new(), SmallVec::new());
     let (mut at, mut separator) = (start, 0);
     loop {

@@ -1,5 +1,7 @@
 //! Values that are one word or a few with one separator between: `078-05-1120`, `AB 12 34 56 C`, `DE89 3704 ...`.
 
+use std::sync::LazyLock;
+
 use smallvec::SmallVec;
 
 use super::cursor::{Cursor, is_word};
@@ -9,12 +11,18 @@ use super::{Found, Kind, Proof, Topics, check, context};
 /// Characters of the longest value, an IBAN.
 const LONGEST: usize = 34;
 
+/// The numbers by how many characters they have.
+static BY_LENGTH: LazyLock<Vec<Vec<&'static Number>>> = LazyLock::new(|| {
+    let of = |length| nation::NUMBERS.iter().filter(|number| number.shape.len() == length).collect();
+    (0..=LONGEST).map(of).collect()
+});
+
 /// Adds what begins with the word at `start`.
 pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     if goes_back(cursor, start) {
         return;
     }
-    let mut joined: SmallVec<[u8; LONGEST]> = SmallVec::new();
+    let mut joined: SmallVec<[u8; 36]> = SmallVec::new();
     let mut groups: SmallVec<[u8; 12]> = SmallVec::new();
     let (mut at, mut separator, mut has_lower) = (start, None, false);
     let mut topics = None;
@@ -73,7 +81,7 @@ fn evaluate(
     if nation::is_iban(joined) {
         add(Kind::IBAN, Proof::Checked);
     }
-    for number in nation::NUMBERS.iter().filter(|number| has_shape(number, joined)) {
+    for number in BY_LENGTH.get(joined.len()).into_iter().flatten().filter(|number| has_shape(number, joined)) {
         let is_grouped = match groups.len() {
             1 => number.kind != Kind::KR_DRIVER_LICENSE || topics().has(Topics::DRIVER),
             _ => number.groups.contains(&groups),
