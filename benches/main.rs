@@ -7,6 +7,7 @@ mod peek;
 mod policy;
 mod privacy;
 mod support;
+mod text;
 mod token;
 mod upstream;
 mod usage;
@@ -20,6 +21,7 @@ criterion_group!(
     policy::benches,
     privacy::benches,
     limit::benches,
+    text::benches,
     usage::benches,
     upstream::benches
 );

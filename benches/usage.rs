@@ -25,6 +25,15 @@ fn stream(deltas: usize) -> String {
     text
 }
 
+fn read_texts(content_type: &[u8], chunks: &[&[u8]]) -> usize {
+    let mut reader = AnswerReader::new(Some(content_type));
+    let mut bytes = 0;
+    for chunk in chunks {
+        reader.feed_with(black_box(chunk), |_, text, _| bytes += text.len());
+    }
+    bytes
+}
+
 fn read(content_type: &[u8], chunks: &[&[u8]]) -> AnswerReader {
     let mut reader = AnswerReader::new(Some(content_type));
     for chunk in chunks {
@@ -39,6 +48,7 @@ pub fn benches(criterion: &mut Criterion) {
     let events: Vec<&[u8]> = text.split_inclusive("\n\n").map(str::as_bytes).collect();
     group.throughput(Throughput::Elements(events.len() as u64));
     group.bench_function("sse_200_events", |bencher| bencher.iter(|| read(b"text/event-stream", &events).answer()));
+    group.bench_function("sse_200_events_texts", |bencher| bencher.iter(|| read_texts(b"text/event-stream", &events)));
 
     let answer = format!(
         r#"{{"content":[{{"type":"text","text":"{}"}}],"model":"claude-opus-5-5","usage":{USAGE}}}"#,
@@ -47,5 +57,8 @@ pub fn benches(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(answer.len() as u64));
     group.bench_function("json_10KB", |bencher| {
         bencher.iter(|| read(b"application/json", &[answer.as_bytes()]).answer());
+    });
+    group.bench_function("json_10KB_texts", |bencher| {
+        bencher.iter(|| read_texts(b"application/json", &[answer.as_bytes()]));
     });
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::claude::{EndpointGroup, ErrorType, Model, ServerTool};
 use crate::limit::Measure;
+use crate::privacy::Kind;
 
 /// Which of an upstream's times ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +171,12 @@ pub enum Denial {
     /// The body is in a content encoding.
     #[error("the body is in a content encoding")]
     BodyEncoded,
+    /// It has personal data or a secret in it that the configuration stops; the value itself is told nowhere.
+    #[error("the request contains {}", kind.name())]
+    ContentForbidden {
+        /// What it is.
+        kind: Kind,
+    },
     /// The body is longer than the configured bound.
     #[error("the body is above {limit} bytes")]
     BodyTooLarge {
@@ -340,6 +347,7 @@ impl Denial {
             Self::RequestMalformed(_) => "request_malformed",
             Self::BodyMalformed(_) => "body_malformed",
             Self::BodyEncoded => "body_encoded",
+            Self::ContentForbidden { .. } => "content_forbidden",
             Self::BodyTooLarge { .. } => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::BodyMemory => "body_memory",
@@ -393,9 +401,11 @@ impl Denial {
             }
             Self::DoorClosed(_) | Self::LimitReached { .. } | Self::LimitSpent { .. } => ErrorType::RateLimit,
             Self::EndpointUnknown => ErrorType::NotFound,
-            Self::CredentialInUrl | Self::RequestMalformed(_) | Self::BodyMalformed(_) | Self::BodyEncoded => {
-                ErrorType::InvalidRequest
-            }
+            Self::CredentialInUrl
+            | Self::RequestMalformed(_)
+            | Self::BodyMalformed(_)
+            | Self::BodyEncoded
+            | Self::ContentForbidden { .. } => ErrorType::InvalidRequest,
             Self::BodyTooLarge { .. } => ErrorType::RequestTooLarge,
             Self::BodyTimeout => ErrorType::RequestTimeout,
             Self::BodyMemory => ErrorType::Overloaded,
@@ -469,6 +479,10 @@ impl Denial {
             Self::RequestMalformed(what) => format!("The request is malformed: {what}."),
             Self::BodyMalformed(what) => what.clone(),
             Self::BodyEncoded => "The body must not be in a content encoding: send it as plain JSON.".to_owned(),
+            Self::ContentForbidden { kind } => format!(
+                "The request contains {}, which must not be sent. Take it out, or ask your administrator if it is none.",
+                kind.name()
+            ),
             Self::BodyTooLarge { limit } => format!("The request body is above {limit} bytes."),
             Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
             Self::BodyMemory => "The gateway holds as many requests as it may. Try again shortly.".to_owned(),
@@ -512,3 +526,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests;
+
+/// Every reason, for tests of what lists them.
+#[cfg(test)]
+pub(crate) fn reasons() -> Vec<&'static str> {
+    tests::all().iter().map(Denial::reason).collect()
+}

@@ -93,6 +93,7 @@ impl Admin {
         let state = &self.metrics.state;
         state.in_flight.set(gauge(self.in_flight.count()));
         state.body_bytes.set(gauge(self.body_memory.held()));
+        self.metrics.audit.queued.set(gauge(self.readiness.audit.queued()));
         state.audit_writable.set(i64::from(self.readiness.audit.is_writable()));
         self.show_identity();
         self.show_limits();

@@ -162,6 +162,61 @@ pub struct Record {
     pub timings: Timings,
 }
 
+impl Record {
+    /// Of a request of which nothing else is known.
+    pub fn new(request_id: String, time: SystemTime) -> Self {
+        Self {
+            event: Event::Left,
+            version: VERSION,
+            time,
+            request_id,
+            client: None,
+            issuer: None,
+            subject: None,
+            token_id: None,
+            teams: Vec::new(),
+            certificate: None,
+            session_id: None,
+            agent_id: None,
+            parent_agent_id: None,
+            method: String::new(),
+            path: String::new(),
+            endpoint: None,
+            models: Vec::new(),
+            answered_by: None,
+            stream: false,
+            max_tokens: None,
+            tools: Vec::new(),
+            prompt_hash: None,
+            response_hash: None,
+            findings: BTreeMap::new(),
+            prompt: None,
+            response: None,
+            decision: Decision::Undecided,
+            rule: None,
+            reason: None,
+            detail: None,
+            limits: Vec::new(),
+            key: None,
+            attempts: None,
+            upstream: None,
+            upstream_request_id: None,
+            status: None,
+            complete: false,
+            error_type: None,
+            stop_reason: None,
+            usage: None,
+            cost_micro_usd: None,
+            partial_deltas: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            sha256: Digests::default(),
+            closed_by: None,
+            timings: Timings::default(),
+        }
+    }
+}
+
 /// Most names of tools in a record.
 pub const MAX_TOOLS: usize = 64;
 
@@ -238,7 +293,8 @@ pub struct Timings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_token_ms: Option<f64>,
     /// Until the end.
-    pub total_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_ms: Option<f64>,
 }
 
 fn rfc3339<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,211 +1,371 @@
-//! Writes records to a file, in order, on a thread of its own.
+//! The thread that writes the log: takes what requests hand over, in groups, and keeps trying while the disk fails.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::record::Record;
+use super::chain::{Chain, Seal, rfc3339};
+use super::disk::{Disk, Folder};
+use super::lifecycle::{Gap, Started, Stopped};
+use super::log::{Entry, Shared};
+use super::options::{Durability, OnAuditFailure, Options, Tap};
+use super::record::VERSION;
+use super::recovery::{self, Recovered};
 
-/// Where requests leave their records. Cheap to clone; the log ends when the last one is dropped.
-#[derive(Clone)]
-pub struct AuditLog {
-    queue: mpsc::Sender<Entry>,
-    /// The last write failed.
-    failed: Arc<AtomicBool>,
+/// Recovers the chain, writes `started` and leaves the rest to a thread.
+pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<Shared>) -> std::io::Result<()> {
+    let recovered = recovery::recover(&options.directory)?;
+    tell(&recovered, &shared);
+    let log = format!("{}/{}", host(), recovered.chain);
+    let key = options.key.public().id();
+    let started = serde_json::to_vec(&Started {
+        event: "started",
+        version: VERSION,
+        time: &rfc3339(SystemTime::now()),
+        program: env!("CARGO_PKG_VERSION"),
+        pid: std::process::id(),
+        log: &log,
+        key: &key,
+        configuration: options.configuration,
+        found: &recovered.found,
+        heads: &recovered.heads,
+    })?;
+    let Recovered { lock, chain: id, file, position, .. } = recovered;
+    let disk = Folder(options.directory.clone());
+    let mut writer = Writer {
+        chain: Chain::new(disk, file, position, id, log, options.key),
+        queue,
+        shared,
+        tap: options.tap,
+        rules: Rules {
+            durable: options.durability == Durability::Durable,
+            on_failure: options.on_failure,
+            commit_interval: options.commit_interval,
+            checkpoint_interval: options.checkpoint_interval,
+            segment_size: options.segment_size,
+            segment_age: options.segment_age,
+        },
+        group: Group::default(),
+        last_commit: None,
+        unsigned_since: None,
+        segment_since: None,
+    };
+    // A log that cannot take its first line is told to whoever starts it, not to the first request.
+    writer.group.records.push(started);
+    writer.commit(Seal::None)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("audit".to_owned()).spawn(move || {
+        runtime.block_on(writer.run());
+        drop(lock); // another process may take the chain over
+    })?;
+    Ok(())
 }
 
-/// A `begin` line on its way to the disk. The request may not leave before it is there.
-#[must_use = "the request may not leave before this is on record"]
-pub struct Ticket(oneshot::Receiver<()>);
-
-/// That a request is on record: there is no other way to make one than [`Ticket::on_record`].
-#[derive(Debug)]
-pub struct OnRecord(());
-
-/// A request could not be recorded, and so may not go upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unrecorded;
-
-impl Ticket {
-    /// Waits until the line is on record.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub async fn on_record(self) -> Result<OnRecord, Unrecorded> {
-        self.0.await.map(OnRecord).map_err(|_| Unrecorded)
+fn tell(recovered: &Recovered, shared: &Shared) {
+    if let (Some(bytes), Some(sha256)) = (recovered.found.torn_bytes, recovered.found.torn_sha256) {
+        tracing::warn!(bytes, %sha256, "a crash cut a record of the audit log short; what was there of it is taken off");
     }
-}
-
-enum Entry {
-    Record(Box<Record>),
-    Begin(Box<Record>, oneshot::Sender<()>),
-    /// Answered once all that came before is in the file.
-    Flush(std_mpsc::Sender<()>),
-}
-
-/// The file's name.
-const FILE: &str = "audit.jsonl";
-/// Records that may wait for the disk. A request waits with its record when there are more.
-const QUEUE: usize = 4096;
-
-impl AuditLog {
-    /// Opens `audit.jsonl` in `directory` for appending and starts the writer.
-    ///
-    /// # Errors
-    /// When the file cannot be opened or the thread not started.
-    pub fn open(directory: &Path) -> std::io::Result<Self> {
-        let path = directory.join(FILE);
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let (queue, entries) = mpsc::channel(QUEUE);
-        let failed = Arc::<AtomicBool>::default();
-        let log = Self { queue, failed: Arc::clone(&failed) };
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_all(file, &path, entries, &failed))?;
-        Ok(log)
+    if let Some(damaged) = &recovered.found.damaged {
+        tracing::error!(damaged, "the audit log is damaged; it is left as it is, and goes on in a new segment");
+        shared.metrics.damaged.set(1);
     }
-
-    /// Whether [`AuditLog::open`] could append to the file that is there, if one is. Nothing is made or written.
-    ///
-    /// # Errors
-    /// When the file cannot be opened.
-    pub fn try_open(directory: &Path) -> std::io::Result<()> {
-        match OpenOptions::new().append(true).open(directory.join(FILE)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// Hands over a `begin` line, waiting for room in the queue.
-    ///
-    /// # Errors
-    /// When the log cannot be written.
-    pub async fn begin(&self, record: Record) -> Result<Ticket, Unrecorded> {
-        let (done, ticket) = oneshot::channel();
-        match self.queue.send(Entry::Begin(Box::new(record), done)).await {
-            Ok(()) => Ok(Ticket(ticket)),
-            Err(_) => Err(Unrecorded),
-        }
-    }
-
-    /// Hands over a record, waiting for room in the queue.
-    pub async fn write(&self, record: Record) {
-        if self.queue.send(Entry::Record(Box::new(record))).await.is_err() {
-            self.failed.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Blocks until all that was handed over is in the file, `within` at most; whether it is. Not for async code.
-    pub fn flush(&self, within: Duration) -> bool {
-        let (done, wait) = std_mpsc::channel();
-        self.queue.try_send(Entry::Flush(done)).is_ok() && wait.recv_timeout(within).is_ok()
-    }
-
-    /// Whether the last write succeeded. While it has not, nothing may be let through: it would go unrecorded.
-    pub fn is_writable(&self) -> bool {
-        !self.failed.load(Ordering::Relaxed)
+    if !recovered.foreign.is_empty() {
+        let some: Vec<&str> = recovered.foreign.iter().take(5).map(String::as_str).collect();
+        tracing::warn!(
+            files = recovered.foreign.len(),
+            ?some,
+            "the audit folder holds what is not ours; it is left alone"
+        );
     }
 }
 
-fn write_all(mut file: File, path: &Path, mut entries: mpsc::Receiver<Entry>, failed: &AtomicBool) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let mut lines = Vec::new();
-    while entries.blocking_recv_many(&mut batch, BATCH) > 0 {
-        for entry in &batch {
-            if let Entry::Record(record) | Entry::Begin(record, _) = entry {
-                append_line(record, &mut lines);
+/// The host's name, in characters that need no escape.
+fn host() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let safe = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | '_');
+    let name: String = name.chars().map(|character| if safe(character) { character } else { '_' }).collect();
+    if name.is_empty() { "localhost".to_owned() } else { name }
+}
+
+struct Rules {
+    durable: bool,
+    on_failure: OnAuditFailure,
+    commit_interval: Duration,
+    checkpoint_interval: Duration,
+    segment_size: u64,
+    segment_age: Duration,
+}
+
+/// What is brought to the disk together.
+#[derive(Default)]
+struct Group {
+    /// Records, those that somebody waits for among them.
+    records: Vec<Vec<u8>>,
+    /// Who waits, with the place of its record.
+    waiting: Vec<(usize, oneshot::Sender<()>)>,
+    flushes: Vec<std_mpsc::Sender<()>>,
+    /// The log is to end.
+    stops: bool,
+    /// When the first of it came.
+    since: Option<Instant>,
+}
+
+impl Group {
+    fn take(&mut self, entry: Entry) {
+        self.since.get_or_insert_with(Instant::now);
+        match entry {
+            Entry::Record(record) => self.records.push(record),
+            Entry::Begin(record, done) => {
+                self.waiting.push((self.records.len(), done));
+                self.records.push(record);
+            }
+            Entry::Flush(done) => self.flushes.push(done),
+            Entry::Stop(done) => {
+                self.flushes.push(done);
+                self.stops = true;
             }
         }
-        write_lines(&mut file, &lines, |error| {
-            if !failed.swap(true, Ordering::Relaxed) {
-                tracing::error!(%error, path = %path.display(), "cannot write the audit log: requests are refused until it can be written");
-            }
-            std::thread::sleep(RETRY);
+    }
+
+    fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty() || !self.flushes.is_empty()
+    }
+
+    /// Takes out the records that somebody waits for: their requests are refused, and did not happen for the log.
+    fn withdraw(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting).into_iter().map(|(at, _)| at).peekable();
+        let mut at = 0;
+        self.records.retain(|_| {
+            let stays = waiting.next_if_eq(&at).is_none();
+            at += 1;
+            stays
         });
-        if failed.swap(false, Ordering::Relaxed) {
-            tracing::info!("the audit log is written again");
-        }
-        lines.clear();
-        for entry in batch.drain(..) {
-            // Who asked may have given up.
-            match entry {
-                Entry::Flush(done) => drop(done.send(())),
-                Entry::Begin(_, done) => drop(done.send(())),
-                Entry::Record(_) => {}
-            }
-        }
     }
 }
 
-/// Entries that are written with one call.
-const BATCH: usize = 256;
+struct Writer<D: Disk> {
+    chain: Chain<D>,
+    queue: mpsc::Receiver<Entry>,
+    shared: Arc<Shared>,
+    tap: Option<Tap>,
+    rules: Rules,
+    group: Group,
+    last_commit: Option<Instant>,
+    /// When the first record came that no checkpoint covers.
+    unsigned_since: Option<Instant>,
+    segment_since: Option<Instant>,
+}
+
+/// Records that are brought to the disk together at most.
+const GROUP: usize = 4096;
+/// Records that are kept at most while the disk fails; as many again wait in the queue.
+const KEPT: usize = 8192;
 /// How long a failed write is left alone.
 const RETRY: Duration = Duration::from_millis(500);
 
-fn append_line(record: &Record, lines: &mut Vec<u8>) {
-    let start = lines.len();
-    if let Err(error) = serde_json::to_writer(&mut *lines, record) {
-        // Only a time beyond the year 9999 could be the cause; half a record must not stand before the next one.
-        tracing::error!(%error, request_id = record.request_id, "a record cannot be written");
-        lines.truncate(start);
-    } else {
-        lines.push(b'\n');
-    }
-}
-
-/// Writes all of `lines`, going on after a failure where it happened: no record twice, and none in halves.
-fn write_lines(file: &mut impl Write, mut lines: &[u8], mut on_failure: impl FnMut(std::io::Error)) {
-    while !lines.is_empty() {
-        match file.write(lines) {
-            Ok(0) => on_failure(std::io::ErrorKind::WriteZero.into()),
-            Ok(written) => lines = lines.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => on_failure(error),
+impl<D: Disk> Writer<D> {
+    async fn run(mut self) {
+        let mut batch = Vec::with_capacity(GROUP);
+        loop {
+            let due = self.due();
+            let room = GROUP.saturating_sub(self.group.records.len()).max(1);
+            let received = match due {
+                Some(due) => timeout_at(due, self.queue.recv_many(&mut batch, room)).await,
+                None => Ok(self.queue.recv_many(&mut batch, room).await),
+            };
+            let is_over = received == Ok(0);
+            batch.drain(..).for_each(|entry| self.group.take(entry));
+            self.group.stops |= is_over;
+            if !self.group.stops && self.group.is_awaited() {
+                // Under load the thread sleeps until the group is due, and is not woken for each record.
+                if let Some(due) = self.group_due().filter(|&due| due > Instant::now()) {
+                    sleep_until(due).await;
+                }
+                self.take_queued(GROUP);
+            }
+            if self.group.stops {
+                self.take_queued(usize::MAX);
+                return self.finish().await;
+            }
+            let now = Instant::now();
+            if self.group_due().is_some_and(|due| due <= now) {
+                self.bring(Seal::None).await;
+            }
+            let now = Instant::now();
+            if self.is_to_close(now) {
+                self.bring(Seal::Close).await;
+            } else if self.checkpoint_due().is_some_and(|due| due <= now) {
+                self.bring(Seal::Checkpoint).await;
+            }
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Takes three bytes a call and fails at every second one.
-    #[derive(Default)]
-    struct Flaky {
-        calls: usize,
-        taken: Vec<u8>,
+    /// When something is to be done, whether or not anything comes.
+    fn due(&self) -> Option<Instant> {
+        [self.group_due(), self.checkpoint_due(), self.close_due()].into_iter().flatten().min()
     }
 
-    impl Write for Flaky {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.calls += 1;
-            match self.calls % 4 {
-                1 => Err(std::io::ErrorKind::StorageFull.into()),
-                2 => Err(std::io::ErrorKind::Interrupted.into()),
-                3 => Ok(0),
-                _ => {
-                    let length = bytes.len().min(3);
-                    self.taken.extend_from_slice(&bytes[..length]);
-                    Ok(length)
+    /// When the group is to be written. One that nobody waits for is left for whatever comes meanwhile.
+    fn group_due(&self) -> Option<Instant> {
+        let since = self.group.since?;
+        if self.rules.durable && self.group.is_awaited() {
+            return Some(self.last_commit.map_or(since, |last| since.max(last + self.rules.commit_interval)));
+        }
+        Some(since + self.rules.commit_interval)
+    }
+
+    fn checkpoint_due(&self) -> Option<Instant> {
+        self.unsigned_since.map(|since| since + self.rules.checkpoint_interval)
+    }
+
+    fn close_due(&self) -> Option<Instant> {
+        self.segment_since.map(|since| since + self.rules.segment_age)
+    }
+
+    fn is_to_close(&self, now: Instant) -> bool {
+        self.chain.has_segment()
+            && (self.close_due().is_some_and(|due| due <= now)
+                || self.chain.position().length >= self.rules.segment_size)
+    }
+
+    fn take_queued(&mut self, most: usize) {
+        while self.group.records.len() < most
+            && let Ok(entry) = self.queue.try_recv()
+        {
+            self.group.take(entry);
+        }
+    }
+
+    /// Brings the group to the disk, however long it takes.
+    async fn bring(&mut self, seal: Seal) {
+        while let Err(error) = self.commit(seal) {
+            if self.shared.fail() {
+                let consequence = match self.rules.on_failure {
+                    OnAuditFailure::Refuse => "requests are refused until it can be written",
+                    OnAuditFailure::Continue => "requests go on, and records are lost when there is no room for more",
+                };
+                tracing::error!(%error, consequence, "cannot write the audit log");
+            }
+            self.endure();
+            sleep(RETRY).await;
+            self.take_queued(KEPT);
+            self.endure();
+            if self.queue.is_closed() && self.queue.is_empty() {
+                return; // nobody is left to write for
+            }
+        }
+        if self.shared.failed.swap(false, Ordering::Relaxed) {
+            tracing::info!("the audit log is written again");
+            self.tell_gap().await;
+        }
+    }
+
+    /// While the disk fails, nobody waits for it.
+    fn endure(&mut self) {
+        match self.rules.on_failure {
+            OnAuditFailure::Refuse => self.group.withdraw(),
+            OnAuditFailure::Continue => {
+                for (_, done) in self.group.waiting.drain(..) {
+                    let _ = done.send(());
                 }
             }
         }
+    }
 
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
+    /// What was missing is told right behind what was kept.
+    async fn tell_gap(&mut self) {
+        if self.shared.missing.since.load(Ordering::Relaxed) > 0 {
+            Box::pin(self.bring(Seal::None)).await;
         }
     }
 
-    #[test]
-    fn a_failed_write_goes_on_where_it_stopped() {
-        let mut file = Flaky::default();
-        let mut failures = 0;
-        write_lines(&mut file, b"one\ntwo\nthree\n", |_| failures += 1);
-        assert_eq!(file.taken, b"one\ntwo\nthree\n");
-        assert_eq!(failures, 10, "two for each of five pieces");
+    /// One attempt to bring the group to the disk, and the line that tells what is missing with it.
+    fn commit(&mut self, seal: Seal) -> std::io::Result<()> {
+        let now = SystemTime::now();
+        let missing = &self.shared.missing;
+        let (since, refused, lost) = (
+            missing.since.load(Ordering::Relaxed),
+            missing.refused.load(Ordering::Relaxed),
+            missing.lost.load(Ordering::Relaxed),
+        );
+        let gap = (since > 0).then(|| gap(since, refused, lost, now)).transpose()?;
+        // Durable or not, what is signed is on disk.
+        let durable = self.rules.durable || seal != Seal::None || !self.group.flushes.is_empty();
+        let records = self.group.records.iter().map(Vec::as_slice).chain(gap.as_deref());
+        let count = self.group.records.len() + usize::from(gap.is_some()) + usize::from(seal != Seal::None);
+        self.shared.set_busy(true);
+        let committed = self.chain.commit(records, seal, durable, now);
+        self.shared.set_busy(false);
+        let committed = committed?;
+        let metrics = &self.shared.metrics;
+        if let Some(took) = committed.sync {
+            metrics.sync.observe(took.as_secs_f64());
+        }
+        metrics.groups.inc();
+        metrics.committed.inc_by(count as u64);
+        if let Some(line) = committed.checkpoint {
+            // In the journal it is out of reach of whoever can change the folder.
+            tracing::info!(checkpoint = %String::from_utf8_lossy(line.trim_ascii_end()), "audit checkpoint");
+            metrics.last_checkpoint.set(i64::try_from(unix_ms(now) / 1000).unwrap_or_default());
+        }
+        if let Some(tap) = &mut self.tap {
+            tap(committed.lines);
+        }
+        if gap.is_some() {
+            missing.refused.fetch_sub(refused, Ordering::Relaxed);
+            missing.lost.fetch_sub(lost, Ordering::Relaxed);
+            missing.since.store(0, Ordering::Relaxed);
+        }
+        self.conclude();
+        Ok(())
+    }
+
+    fn conclude(&mut self) {
+        let now = Instant::now();
+        self.group.records.clear();
+        self.group.since = None;
+        self.last_commit = Some(now);
+        for (_, done) in self.group.waiting.drain(..) {
+            let _ = done.send(()); // who asked may have given up
+        }
+        for done in self.group.flushes.drain(..).filter(|_| !self.group.stops) {
+            let _ = done.send(());
+        }
+        let unsigned = self.chain.position().unsigned;
+        self.shared.metrics.unsigned.set(i64::try_from(unsigned).unwrap_or(i64::MAX));
+        self.unsigned_since = (unsigned > 0).then(|| self.unsigned_since.unwrap_or(now));
+        self.segment_since = self.chain.has_segment().then(|| self.segment_since.unwrap_or(now));
+    }
+
+    async fn finish(mut self) {
+        let flushes = std::mem::take(&mut self.group.flushes);
+        if let Ok(stopped) = serde_json::to_vec(&Stopped::at(&rfc3339(SystemTime::now()))) {
+            self.group.records.push(stopped);
+        }
+        self.group.stops = false;
+        self.bring(Seal::Close).await;
+        if self.chain.has_segment() {
+            self.bring(Seal::Close).await; // a gap was told behind it
+        }
+        for done in flushes {
+            let _ = done.send(());
+        }
     }
 }
+
+fn gap(since: u64, refused: u64, lost: u64, now: SystemTime) -> serde_json::Result<Vec<u8>> {
+    let (from, to) = (rfc3339(SystemTime::UNIX_EPOCH + Duration::from_millis(since)), rfc3339(now));
+    serde_json::to_vec(&Gap { event: "gap", version: VERSION, time: &to, from: &from, to: &to, refused, lost })
+}
+
+fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

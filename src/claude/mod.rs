@@ -2,6 +2,7 @@
 //!
 //! Everything here is plain Rust on bytes; sources are the API reference and the official SDKs.
 
+mod answer_text;
 mod batch_links;
 mod endpoint;
 mod error;
@@ -14,9 +15,11 @@ mod peek;
 mod price;
 mod scan;
 mod sse;
+mod text;
 mod tools;
 mod usage;
 
+pub use answer_text::AnswerText;
 pub use batch_links::relative_results_url;
 pub use endpoint::{BodyRule, Endpoint, EndpointGroup, Match, find};
 pub use error::{ErrorType, error_body, error_event};
@@ -30,5 +33,6 @@ pub use peek::{Ask, Demand, Features, Peek, Shape, peek};
 pub use price::{Price, Prices, Tariff};
 pub use scan::TopLevel;
 pub use sse::EventReader;
+pub use text::{Piece, PromptText, Role, Unreadable, texts};
 pub use tools::{MCP_TOOLSET, ServerTool};
 pub use usage::{Answer, AnswerReader, CacheCreation, Iteration, OutputDetails, ServerToolUse, Usage};

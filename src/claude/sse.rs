@@ -8,6 +8,7 @@ use memchr::memchr2;
 
 /// Finds events in the chunks of a stream, wherever the chunks are cut.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // a state machine: each is a bit of its state
 pub struct EventReader {
     /// The line under way, when a chunk ended inside it.
     line: Vec<u8>,
@@ -18,6 +19,8 @@ pub struct EventReader {
     name: Vec<u8>,
     data: Vec<u8>,
     has_data: bool,
+    /// Some line was past [`MAX_LINE`].
+    skipped: bool,
 }
 
 /// Longest line that is looked at: a `message_start` with a large container or a long list of iterations fits well.
@@ -54,6 +57,11 @@ impl EventReader {
         self.keep(chunk);
     }
 
+    /// Whether a line was too long to be looked at.
+    pub fn has_skipped(&self) -> bool {
+        self.skipped
+    }
+
     /// Whether the last event has ended and none has begun.
     pub fn is_between_events(&self) -> bool {
         self.line.is_empty() && !self.overlong && self.name.is_empty() && !self.has_data
@@ -62,6 +70,7 @@ impl EventReader {
     fn keep(&mut self, part: &[u8]) {
         if self.overlong || self.line.len() + part.len() > MAX_LINE {
             self.overlong = true;
+            self.skipped = true;
             self.line = Vec::new();
         } else {
             self.line.extend_from_slice(part);
@@ -85,6 +94,8 @@ impl EventReader {
             }
             if self.data.len() + value.len() <= MAX_LINE {
                 self.data.extend_from_slice(value);
+            } else {
+                self.skipped = true;
             }
             self.has_data = true;
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::answer_text::{self, AnswerText, EventText, MessageText};
 use super::scan::TopLevel;
 use super::sse::EventReader;
 
@@ -140,12 +141,14 @@ pub struct Answer {
 pub struct AnswerReader {
     answer: Answer,
     body: Body,
+    first_content: bool,
+    missed_text: bool,
 }
 
 #[derive(Debug)]
 enum Body {
     Sse(EventReader),
-    Json(TopLevel),
+    Json(TopLevel, MessageText),
     Other,
 }
 
@@ -157,11 +160,11 @@ impl AnswerReader {
         let body = if media_type.eq_ignore_ascii_case(b"text/event-stream") {
             Body::Sse(EventReader::default())
         } else if media_type.eq_ignore_ascii_case(b"application/json") {
-            Body::Json(TopLevel::new(&["model", "usage", "stop_reason", "error"]))
+            Body::Json(TopLevel::new(&["model", "usage", "stop_reason", "error"]), MessageText::default())
         } else {
             Body::Other
         };
-        Self { answer: Answer::default(), body }
+        Self { answer: Answer::default(), body, first_content: false, missed_text: false }
     }
 
     /// Whether a stream stands between two events, where another one may follow.
@@ -176,18 +179,62 @@ impl AnswerReader {
 
     /// Looks at the next chunk.
     pub fn feed(&mut self, chunk: &[u8]) {
-        let answer = &mut self.answer;
         match &mut self.body {
-            Body::Sse(events) => events.feed(chunk, |name, data| answer.take_event(name, data)),
-            Body::Json(json) => json.feed(chunk),
+            Body::Sse(events) => events.feed(chunk, |name, data| {
+                self.answer.take_event(name, data);
+                self.first_content |= begins_content(name, data, self.first_content);
+            }),
+            Body::Json(json, _) => json.feed(chunk),
             Body::Other => {}
         }
+    }
+
+    /// The same as [`feed`](Self::feed), and tells the answer's words: what a piece is, the decoded piece, and the index of
+    /// its block. The pieces come in the order that they were sent in; a stream's are those of its events, those of JSON are
+    /// cut where chunks are. Signatures, citations and results of tools that the API runs are not told. All chunks of an
+    /// answer must be fed in the same way.
+    pub fn feed_with(&mut self, chunk: &[u8], mut on_text: impl FnMut(AnswerText, &str, u64)) {
+        match &mut self.body {
+            Body::Sse(events) => {
+                events.feed(chunk, |name, data| {
+                    self.answer.take_event(name, data);
+                    let text = match name {
+                        b"content_block_delta" => answer_text::of_delta(data),
+                        b"content_block_start" => answer_text::of_start(data),
+                        _ => return,
+                    };
+                    self.first_content |= name == b"content_block_delta" || matches!(text, EventText::Piece(..));
+                    match text {
+                        EventText::Piece(kind, text, index) => on_text(kind, &text, index),
+                        EventText::Unreadable => self.missed_text = true,
+                        EventText::None => {}
+                    }
+                });
+                self.missed_text |= events.has_skipped();
+            }
+            Body::Json(json, text) => {
+                json.feed(chunk);
+                text.feed(chunk, &mut on_text);
+            }
+            Body::Other => {}
+        }
+    }
+
+    /// Whether a stream's first content has come: the first delta of a block, or a block that begins with words.
+    pub fn first_content_seen(&self) -> bool {
+        self.first_content
+    }
+
+    /// Whether a stream had content that [`feed_with`](Self::feed_with) could not tell: an event longer than 1 MiB, or one
+    /// that is not spelled as the API does.
+    pub fn has_missed_text(&self) -> bool {
+        self.missed_text
     }
 
     /// What has been read so far.
     pub fn answer(&self) -> Answer {
         let mut answer = self.answer.clone();
-        if let Body::Json(json) = &self.body {
+        if let Body::Json(json, _) = &self.body {
             answer.model = json.value("model");
             answer.usage = json.value("usage");
             answer.stop_reason = json.value("stop_reason");
@@ -195,6 +242,15 @@ impl AnswerReader {
             answer.complete = json.is_complete();
         }
         answer
+    }
+}
+
+/// Whether an event is the first content of a stream. A block's start is read only until then.
+fn begins_content(name: &[u8], data: &[u8], seen: bool) -> bool {
+    match name {
+        b"content_block_delta" => true,
+        b"content_block_start" if !seen => matches!(answer_text::of_start(data), EventText::Piece(..)),
+        _ => false,
     }
 }
 
@@ -264,86 +320,4 @@ struct ErrorBody {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(content_type: &str, body: &str) -> Answer {
-        let mut reader = AnswerReader::new(Some(content_type.as_bytes()));
-        for chunk in body.as_bytes().chunks(7) {
-            reader.feed(chunk);
-        }
-        reader.answer()
-    }
-
-    const STREAM: &str = r#"event: message_start
-data: {"type":"message_start","message":{"id":"msg_1","model":"claude-opus-5","usage":{"input_tokens":10,"output_tokens":1,"cache_creation_input_tokens":3,"cache_read_input_tokens":null,"cache_creation":{"ephemeral_5m_input_tokens":1,"ephemeral_1h_input_tokens":2},"service_tier":"standard"}}}
-
-event: content_block_delta
-data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"\"usage\":{\"output_tokens\":999}"}}
-
-event: shiny_new
-data: {"type":"shiny_new","usage":{"output_tokens":5000}}
-
-event: message_delta
-data: {"type":"message_delta","delta":{"stop_reason":null},"usage":{"output_tokens":20}}
-
-event: message_delta
-data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"input_tokens":12,"output_tokens":42,"cache_creation_input_tokens":null,"server_tool_use":{"web_search_requests":2}}}
-
-event: message_stop
-data: {"type":"message_stop"}
-
-"#;
-
-    #[test]
-    fn stream_counters_are_cumulative_and_nulls_keep_what_was_there() {
-        let answer = read("text/event-stream; charset=utf-8", STREAM);
-        let usage = answer.usage.unwrap();
-        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(12), Some(42)));
-        assert_eq!((usage.cache_creation_input_tokens, usage.cache_read_input_tokens), (Some(3), None));
-        assert_eq!(usage.cache_creation.unwrap().ephemeral_1h_input_tokens, Some(2));
-        assert_eq!(usage.server_tool_use.unwrap().web_search_requests, Some(2));
-        assert_eq!((answer.model.as_deref(), answer.stop_reason.as_deref()), (Some("claude-opus-5"), Some("end_turn")));
-        assert!(answer.complete);
-        assert_eq!(answer.deltas, 1);
-    }
-
-    #[test]
-    fn a_cut_stream_has_its_first_usage_and_is_not_complete() {
-        let cut = STREAM.split("event: message_delta").next().unwrap();
-        let answer = read("text/event-stream", cut);
-        assert_eq!(answer.usage.unwrap().output_tokens, Some(1));
-        assert!(!answer.complete);
-    }
-
-    #[test]
-    fn an_error_event_is_noted() {
-        let answer = read(
-            "text/event-stream",
-            "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"x\"}}\n\n",
-        );
-        assert_eq!(answer.error_type.as_deref(), Some("overloaded_error"));
-    }
-
-    #[test]
-    fn json_usage_is_the_top_level_one() {
-        let body = r#"{"content":[{"text":"{\"usage\":{\"input_tokens\":9}}","usage":{"input_tokens":8}}],"model":"claude-opus-5","stop_reason":"end_turn",
-            "usage":{"input_tokens":7,"output_tokens":3,"output_tokens_details":{"thinking_tokens":2},"inference_geo":"us","future":{}}}"#;
-        let answer = read("application/json", body);
-        let usage = answer.usage.unwrap();
-        assert_eq!((usage.input_tokens, usage.output_tokens), (Some(7), Some(3)));
-        assert_eq!(usage.output_tokens_details.unwrap().thinking_tokens, Some(2));
-        assert_eq!(usage.inference_geo.as_deref(), Some("us"));
-        assert_eq!(answer.stop_reason.as_deref(), Some("end_turn"));
-        assert!(answer.complete);
-    }
-
-    #[test]
-    fn an_error_body_is_noted_and_html_is_not_read() {
-        assert_eq!(
-            read("application/json", r#"{"type":"error","error":{"type":"not_found_error"}}"#).error_type.as_deref(),
-            Some("not_found_error")
-        );
-        assert_eq!(read("text/html", "<html>usage</html>"), Answer::default());
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! The commands of the binary. Human text goes to stderr, data to stdout; exit codes are 0 done, 1 a fault was found,
 //! 2 wrong usage.
 
+mod audit;
 mod check;
 mod doctor;
 mod explain;
@@ -71,6 +72,9 @@ enum Command {
         after_help = "Example:\n  portcullis token --config portcullis.toml --subject alice --scope claude:haiku --scope claude:sonnet"
     )]
     Token(token::Arguments),
+    /// Check the audit log as an auditor does
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Mask personal data and secrets in text from stdin to stdout
     #[command(
         after_help = "Examples:\n  portcullis redact < letter.txt\n  portcullis redact --config portcullis.toml --jsonl < cases.jsonl\n\nText is UTF-8. Without --config all detectors run, with tags of a random key."
@@ -100,6 +104,7 @@ impl Cli {
             Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
+            Command::Audit(command) => audit::command(command),
             Command::Redact(arguments) => redact::command(&arguments),
         };
         match outcome {

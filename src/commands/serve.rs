@@ -1,5 +1,6 @@
 //! `portcullis serve`: composes the rooms into a running proxy.
 
+mod evidence;
 mod stop;
 mod upkeep;
 
@@ -16,12 +17,12 @@ use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
-use self::stop::{FLUSH, Stop, keep_counts};
+use self::evidence::Evidence;
+use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::audit::AuditLog;
-use crate::config::{Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
@@ -30,6 +31,7 @@ use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
 use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
+use crate::privacy::Listener;
 use crate::store::Store;
 use crate::telemetry::{LogFormat, Metrics, init_logs};
 use crate::upstream::Upstream;
@@ -49,20 +51,22 @@ pub(super) struct Proxy {
     config: Config,
     listen: BoundSocket,
     admin: BoundSocket,
-    audit: AuditLog,
+    evidence: Evidence,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// Binds the sockets and opens the audit log.
-    pub(super) fn bind(config: Config) -> Result<Self, String> {
+    pub(super) fn bind(mut config: Config) -> Result<Self, String> {
         let bind = |address: SocketAddr| {
             BoundSocket::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
-        let audit = AuditLog::open(&config.audit.directory)
-            .map_err(|error| format!("cannot write to {}: {error}", config.audit.directory.display()))?;
-        Ok(Self { config, listen, admin, audit })
+        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
+        let evidence = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
+        Ok(Self { config, listen, admin, evidence, metrics: Arc::new(metrics) })
     }
 
     /// Where clients connect.
@@ -79,9 +83,8 @@ impl Proxy {
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, audit } = self;
-        let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
-        let metrics = Arc::new(metrics);
+        let Self { config, listen, admin, evidence, metrics } = self;
+        let evidence = Arc::new(evidence);
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let keys = Arc::new(KeyRing::new(config.upstream.keys));
         let (issuers, fetchers) =
@@ -100,10 +103,11 @@ impl Proxy {
             issuers: Arc::clone(&issuers),
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
-            audit: audit.clone(),
+            audit: evidence.audit.clone(),
             revocations: freshness.clone(),
         };
         let trusted_proxies = config.listen.trusted_proxies;
+        let kept = (config.audit.content == AuditContent::Masked).then_some(config.audit.content_limit);
         let gateway = Gateway {
             door: Door::new(config.door.requests, config.door.refused_tokens),
             issuers,
@@ -115,7 +119,8 @@ impl Proxy {
             limits: Arc::clone(&limits),
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
-            audit: audit.clone(),
+            audit: evidence.audit.clone(),
+            listener: Arc::new(Listener::new(config.privacy, kept)),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),
@@ -174,11 +179,11 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, limits: Arc::clone(&limits), audit: audit.clone(), drain };
+        let stop = Stop { in_flight, limits: Arc::clone(&limits), evidence: Arc::clone(&evidence), drain };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
-        if audit.flush(FLUSH) { Ok(()) } else { Err("the audit log could not be flushed".to_owned()) }
+        if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }
 }
 

@@ -8,6 +8,7 @@ mod door;
 mod fault;
 mod health;
 mod identity;
+mod keep;
 mod key;
 mod limit;
 mod listen;
@@ -26,16 +27,19 @@ mod upstream;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use audit::AuditConfig;
+use sha2::{Digest, Sha256};
+
+pub use audit::{AuditConfig, AuditContent};
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
 pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
+pub use keep::KeepConfig;
 pub use listen::ListenConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
-pub use ship::ShipConfig;
+pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
-pub use telemetry::TelemetryConfig;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -68,6 +72,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Where allowed calls go.
     pub upstream: UpstreamConfig,
+    /// SHA-256 of the file's text.
+    pub sha256: [u8; 32],
     /// What is written down.
     pub audit: AuditConfig,
     /// Which personal data is looked for.
@@ -101,6 +107,7 @@ impl Config {
     /// # Errors
     /// As [`Config::load`].
     pub fn parse(path: &Path, text: String) -> Result<Self, Faults> {
+        let sha256 = Sha256::digest(&text).into();
         Document::new(path, text).read(|root| {
             let listen = root.required("listen").and_then(|()| root.table("listen", listen::read));
             let admin = root.table("admin", |admin| admin.parsed("address", "an address with a port"));
@@ -152,6 +159,7 @@ impl Config {
                 prices: prices?,
                 store: store?,
                 upstream: upstream?,
+                sha256,
                 audit: audit?,
                 privacy: privacy?,
                 telemetry: telemetry?,

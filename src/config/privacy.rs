@@ -169,13 +169,13 @@ mod tests {
             state.path(),
         )
         .unwrap();
-        let judge = |text| privacy.judge([text]).unwrap();
-        assert_eq!(judge("ann@example.com, 192.0.2.7").findings.len(), 0);
-        assert_eq!((judge("bob@example.org").findings[&Kind::EMAIL], judge("bob@example.org").blocked_by), (1, None));
-        assert_eq!(judge("of CASE-0042").blocked_by.unwrap().name(), "CASE");
-        assert_eq!(judge("078-05-1121").blocked_by, Some(Kind::US_SSN));
+        let found = |text| privacy.masker().mask(text).findings;
+        let blocked_by = |text| privacy.prompt_rule().blocked_by(&found(text)).map(Kind::name);
+        assert_eq!(found("ann@example.com, 192.0.2.7").len(), 0);
+        assert_eq!((found("bob@example.org")[&Kind::EMAIL], blocked_by("bob@example.org")), (1, None));
+        assert_eq!((blocked_by("of CASE-0042"), blocked_by("078-05-1121")), (Some("CASE"), Some("US_SSN")));
         assert_eq!(privacy.masker().mask("bob@example.org").text, "bob@example.org");
-        assert!(parse("", state.path()).unwrap().judge(["078-05-1121"]).is_none());
+        assert_eq!(parse("", state.path()).unwrap().prompt_rule().prompts, Prompts::Off);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use pingora::http::RequestHeader;
 
 use super::Secret;
 use super::locked::LockedBytes;
+use crate::audit::OnRecord;
 use crate::policy::Permit;
 
 /// Where a key of the Claude API stands.
@@ -136,12 +137,12 @@ impl UpstreamKey {
         self.header == other.header
     }
 
-    /// Puts the key on a request that policy has allowed, in the header that the Claude API reads. A token of federation
+    /// Puts the key on a request that policy has allowed and that is on record, in the header that the Claude API reads. A token of federation
     /// brings the value of `anthropic-beta` that it needs; the client's own stay.
     ///
     /// # Errors
     /// Only when the header map is full.
-    pub fn inject(&self, _: &Permit, request: &mut RequestHeader) -> pingora::Result<()> {
+    pub fn inject(&self, _: &Permit, _: &OnRecord, request: &mut RequestHeader) -> pingora::Result<()> {
         match self.kind {
             KeyKind::ApiKey => request.insert_header(API_KEY, self.header.clone()),
             KeyKind::Bearer => {
@@ -205,7 +206,7 @@ mod tests {
         for beta in betas {
             request.append_header("anthropic-beta", *beta).unwrap();
         }
-        key.inject(&permit(&["any"]), &mut request).unwrap();
+        key.inject(&permit(&["any"]), &OnRecord::for_test(), &mut request).unwrap();
         request
     }
 

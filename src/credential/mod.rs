@@ -1,5 +1,5 @@
 //! The upstream's keys: held where they cannot be read, chosen for a call, put on a request that has a
-//! [`Permit`](crate::policy::Permit), and nowhere else.
+//! [`Permit`](crate::policy::Permit) and is [on record](crate::audit::OnRecord), and nowhere else.
 //!
 //! [`KeyRing::choose`] says which [`UpstreamKey`] serves a call, [`UpstreamKey::inject`] puts it on the request,
 //! [`KeyRing::answered`] learns from what comes back, and [`KeyRing::upkeep`] keeps the keys current.

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// One of each. A new variant belongs here too; `reason` and `error_type` do not compile without it.
-fn all() -> Vec<Denial> {
+pub(super) fn all() -> Vec<Denial> {
     let endpoint = EndpointGroup::Messages;
     let text = || "inner detail".to_owned();
     let reached = |measure| Denial::LimitReached { limit: text(), measure, retry_after: Some(Duration::from_secs(3)) };
@@ -49,6 +49,7 @@ fn all() -> Vec<Denial> {
         Denial::RequestMalformed("x"),
         Denial::BodyMalformed("x".to_owned()),
         Denial::BodyEncoded,
+        Denial::ContentForbidden { kind: Kind::CREDIT_CARD },
         Denial::BodyTooLarge { limit: 1 },
         Denial::BodyTimeout,
         Denial::BodyMemory,

@@ -14,15 +14,17 @@ use super::body;
 use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
 use super::overdue::OverdueWatch;
+use super::receipt::Receipt;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
-use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
+use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape, Unreadable};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
 use crate::identity::revocation::Freshness;
 use crate::identity::{self, Bearer, Caller};
 use crate::limit::Held;
 use crate::policy::Permit;
+use crate::privacy::Said;
 
 /// Why a request does not go on.
 pub(super) enum Stop {
@@ -42,7 +44,7 @@ impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
     /// policy, limits. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
-        if !self.audit.is_writable() {
+        if !self.audit.admits() {
             return Err(Denial::AuditUnavailable.into());
         }
         let address = self.admit_address(session, ctx)?;
@@ -55,14 +57,20 @@ impl Gateway {
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        if let (Some(body), BodyRule::Judged(shape)) = (&body, found.endpoint.body) {
+            ctx.said = self.listen(&body.bytes, shape).await?;
+            if let Some(kind) = ctx.said.blocked_by {
+                return Err(Denial::ContentForbidden { kind }.into());
+            }
+        }
         let headers = &session.req_header().headers;
-        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|(body, _)| body)).await?;
-        let (body, held) = match body {
-            Some((body, held)) => (Some(body), Some(held)),
+        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
+        let (body, receipt, held) = match body {
+            Some(Body { bytes, digest, held }) => (Some(bytes.clone()), Receipt::of_judged(bytes, digest), Some(held)),
             // Nothing to replay, but an answer may be a stream.
-            None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), None),
+            None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), Receipt::default(), None),
         };
-        let exchange = Exchange::new(permit, metered, held);
+        let exchange = Exchange::new(permit, metered, receipt, held);
         if let Some(body) = body {
             let watches = Watches {
                 overdue: OverdueWatch::new(Arc::clone(&exchange.progress), self.upstream.patience()),
@@ -176,15 +184,31 @@ impl Gateway {
     /// Holds the whole body and reads what policy decides on.
     async fn judge_body(&self, session: &mut Session, shape: Shape) -> Result<Judged, Stop> {
         let mut held = self.body_memory.hold();
-        let body = body::read_whole(session, &mut held, &self.bounds).await?;
+        let (bytes, digest) = body::read_whole(session, &mut held, &self.bounds).await?;
         let call = match shape {
             // Such as `cancel`, which takes a body or none.
-            Shape::Resource if body.is_empty() => Peek::default(),
+            Shape::Resource if bytes.is_empty() => Peek::default(),
             Shape::Message | Shape::Batch | Shape::Resource => {
-                claude::peek(&body, shape).map_err(Denial::BodyMalformed)?
+                claude::peek(&bytes, shape).map_err(Denial::BodyMalformed)?
             }
         };
-        Ok(Judged { call, body: Some((body, held)) })
+        Ok(Judged { call, body: Some(Body { bytes, digest, held }) })
+    }
+
+    /// What a body says. A long one is listened to beside the requests that this thread serves.
+    async fn listen(&self, body: &Bytes, shape: Shape) -> Result<Said, Denial> {
+        let unreadable = |unreadable: Unreadable| Denial::BodyMalformed(unreadable.to_string());
+        let said = if body.len() <= LISTENED_AT_ONCE {
+            self.listener.request(body, shape).map_err(unreadable)?
+        } else {
+            let (listener, body) = (Arc::clone(&self.listener), body.clone());
+            let heard = tokio::task::spawn_blocking(move || listener.request(&body, shape)).await;
+            heard.map_err(|error| Denial::Internal(error.to_string()))?.map_err(unreadable)?
+        };
+        for (kind, &count) in &said.findings {
+            self.metrics.found(kind.name(), count);
+        }
+        Ok(said)
     }
 
     /// An upload is not read here: it names no model. Its length is bounded as it passes by.
@@ -207,12 +231,24 @@ impl Gateway {
     }
 }
 
+/// Bytes of a body that take about as long to listen to as it takes to hand them to another thread and back.
+const LISTENED_AT_ONCE: usize = 64 << 10;
+
 const MULTIPART: &[u8] = b"multipart/form-data";
 
-/// What a request asks for, and the body that says so with the memory that it takes.
+/// What a request asks for, and the body that says so.
 struct Judged {
     call: Peek,
-    body: Option<(Bytes, Held)>,
+    body: Option<Body>,
+}
+
+/// A body that was read whole.
+struct Body {
+    bytes: Bytes,
+    /// Its SHA-256.
+    digest: [u8; 32],
+    /// The memory that it takes.
+    held: Held,
 }
 
 /// Refuses what cannot be judged, whatever policy says: a change of protocol would carry bytes past every rule, a content

@@ -4,14 +4,20 @@ use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora::ErrorType;
 use pingora_proxy::Session;
+use sha2::{Digest, Sha256};
 
 use super::admission::Stop;
 use super::{Bounds, failure};
 use crate::denial::Denial;
 use crate::limit::Held;
 
-/// Reads the body, each byte counted in `held` as it arrives, so that a client cannot reserve what it never sends.
-pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &Bounds) -> Result<Bytes, Stop> {
+/// Reads the body, each byte counted in `held` as it arrives, so that a client cannot reserve what it never sends. Returns
+/// it with its SHA-256.
+pub(super) async fn read_whole(
+    session: &mut Session,
+    held: &mut Held,
+    bounds: &Bounds,
+) -> Result<(Bytes, [u8; 32]), Stop> {
     let limit = bounds.max_body;
     let announced = announced_length(session);
     if announced.is_some_and(|length| length > limit) {
@@ -24,6 +30,7 @@ pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &
     // The first chunk is the body in the common case: no copy.
     let mut whole = BytesMut::new();
     let mut first = Bytes::new();
+    let mut digest = Sha256::new();
     loop {
         let chunk = session.downstream_session.read_request_body().await;
         let Some(chunk) = chunk.map_err(of_reading)? else { break };
@@ -33,6 +40,7 @@ pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &
         if !held.grow(chunk.len()) {
             return Err(Denial::BodyMemory.into());
         }
+        digest.update(&chunk);
         if first.is_empty() && whole.is_empty() {
             first = chunk;
         } else {
@@ -44,7 +52,7 @@ pub(super) async fn read_whole(session: &mut Session, held: &mut Held, bounds: &
         }
     }
     session.set_read_timeout(None);
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    Ok((if whole.is_empty() { first } else { whole.freeze() }, digest.finalize().into()))
 }
 
 /// The body's length, when the client says it ahead.

@@ -11,13 +11,16 @@ use uuid::Uuid;
 
 use super::metering::Metered;
 use super::overdue::Progress;
+use super::receipt::Receipt;
 use super::retry::Again;
+use crate::audit::{LimitLeft, OnRecord, Ticket};
 use crate::claude::{AnswerReader, BodyRule, Family, Match, Model, ModelPage, Peek};
 use crate::credential::{KeyClaim, KeyId, UpstreamKey};
 use crate::denial::Denial;
 use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
 use crate::policy::Permit;
+use crate::privacy::{AnswerWords, Said};
 use crate::upstream::{Lease, Report};
 
 /// One request under way.
@@ -36,6 +39,8 @@ pub struct RequestCtx {
     pub(super) found: Option<Match>,
     /// What the body asks for, once read.
     pub(super) call: Option<Peek>,
+    /// What the body says, once listened to.
+    pub(super) said: Said,
     /// How far the request has come.
     pub(super) stage: Stage,
     /// Bytes of a body that was judged, or of an upload so far.
@@ -66,6 +71,15 @@ pub(super) enum Stage {
 /// A permitted call and its answer.
 pub(super) struct Exchange {
     pub(super) permit: Permit,
+    /// The `begin` line on its way to the disk, until it is there.
+    pub(super) ticket: Option<Ticket>,
+    /// The proof that it is there.
+    pub(super) on_record: Option<OnRecord>,
+    pub(super) recorded: Option<Duration>,
+    /// What was left of the limits when it was permitted.
+    pub(super) limits: Vec<LimitLeft>,
+    /// What has passed.
+    pub(super) receipt: Receipt,
     /// The body's memory, held until the request ends.
     pub(super) _body: Option<Held>,
     /// How far it has come, for whoever watches its time.
@@ -91,10 +105,13 @@ pub(super) struct Exchange {
     pub(super) upstream_request_id: Option<String>,
     pub(super) connected: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
+    pub(super) first_token: Option<Duration>,
     /// What the upstream answered, whether or not it reached the client.
     pub(super) status: Option<StatusCode>,
     /// Reads the answer beside the relay.
     pub(super) reader: Option<AnswerReader>,
+    /// What it says.
+    pub(super) words: Option<AnswerWords>,
     /// An answer that is changed before it goes on, and so is held until it is whole.
     pub(super) rewrite: Option<Rewrite>,
     /// The last chunk of the answer was passed on.
@@ -123,9 +140,14 @@ pub(super) struct Rewrite {
 }
 
 impl Exchange {
-    pub(super) fn new(permit: Permit, metered: Metered, body: Option<Held>) -> Self {
+    pub(super) fn new(permit: Permit, metered: Metered, receipt: Receipt, body: Option<Held>) -> Self {
         Self {
             permit,
+            ticket: None,
+            on_record: None,
+            recorded: None,
+            limits: Vec::new(),
+            receipt,
             metered: Some(metered),
             spent: None,
             _body: body,
@@ -142,8 +164,10 @@ impl Exchange {
             upstream_request_id: None,
             connected: None,
             first_byte: None,
+            first_token: None,
             status: None,
             reader: None,
+            words: None,
             rewrite: None,
             ended: false,
             failure: None,
@@ -167,6 +191,7 @@ impl Exchange {
         self.broken |= again == Again::Broken;
         self.unconnected += usize::from(again == Again::Connect);
         self.again = Some(again);
+        self.receipt.restart();
         // An address that refused a key is none to avoid.
         self.tried.extend(self.lease.take().map(|lease| lease.address()).filter(|_| again != Again::Key));
     }
@@ -182,6 +207,7 @@ impl RequestCtx {
             caller: None,
             found: None,
             call: None,
+            said: Said::default(),
             stage: Stage::default(),
             body_length: 0,
             real_session: RealSession::default(),

@@ -11,6 +11,7 @@ mod metering;
 mod overdue;
 mod proxy;
 mod proxy_protocol;
+mod receipt;
 mod record;
 mod replay;
 mod request;
@@ -36,6 +37,7 @@ use crate::identity::binding::Binder;
 use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::policy::Policy;
+use crate::privacy::Listener;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -63,6 +65,8 @@ pub struct Gateway {
     pub keys: Arc<KeyRing>,
     /// What is written down.
     pub audit: AuditLog,
+    /// What is said.
+    pub listener: Arc<Listener>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Requests under way.

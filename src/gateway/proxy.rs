@@ -18,6 +18,7 @@ use super::overdue::overdue;
 use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
+use crate::audit::Unrecorded;
 use crate::claude::{self, BodyRule};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
@@ -66,7 +67,10 @@ impl ProxyHttp for Gateway {
         match admitted {
             Ok(exchange) => {
                 ctx.stage = Stage::Permitted(Box::new(exchange));
-                Ok(false) // Carry on to `upstream_peer`.
+                match self.begin(session, ctx).await {
+                    Ok(()) => Ok(false), // Carry on to `upstream_peer`.
+                    Err(denial) => refuse(session, ctx, denial).await,
+                }
             }
             Err(Stop::Refused(denial)) => refuse(session, ctx, denial).await,
             Err(Stop::Gone(error)) => Err(error.into_down()),
@@ -154,6 +158,9 @@ impl ProxyHttp for Gateway {
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if let Err(denial) = await_record(ctx).await {
+            return Err(stop(ctx, denial));
+        }
         let (Stage::Permitted(exchange), Some(found)) = (&ctx.stage, &ctx.found) else {
             return without_permit();
         };
@@ -164,13 +171,13 @@ impl ProxyHttp for Gateway {
         let version = upstream_request.version;
         let parts = request::Parts { client, found, host: &host, version, own, body_length: ctx.body_length, token };
         let mut request = request::build(&parts)?;
-        let Some(key) = &exchange.key else { return without_permit() };
-        key.inject(&exchange.permit, &mut request)?;
+        let (Some(key), Some(on_record)) = (&exchange.key, &exchange.on_record) else { return without_permit() };
+        key.inject(&exchange.permit, on_record, &mut request)?;
         *upstream_request = request;
         Ok(())
     }
 
-    /// Counts an upload as it passes by: its announced length may be absent.
+    /// Takes down what goes up, and counts an upload as it passes by: its announced length may be absent.
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -178,6 +185,9 @@ impl ProxyHttp for Gateway {
         _end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        if let (Some(exchange), Some(piece)) = (ctx.exchange(), &body) {
+            exchange.receipt.up(piece);
+        }
         if ctx.is_upload() {
             ctx.body_length += body.as_ref().map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
@@ -216,9 +226,10 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        let heard = (&*self.listener, ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
-                response::take_chunk(exchange, body, end, |model| self.policy.shows(caller, model))
+                response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
             }
             _ => Ok(()),
         };
@@ -299,6 +310,9 @@ impl ProxyHttp for Gateway {
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
         let record = self.conclude(session, ctx, answer);
+        if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
+            return self.audit.refused_unrecorded();
+        }
         self.audit.write(record).await;
         self.metrics.audit_records.inc();
     }
@@ -403,6 +417,17 @@ fn without_permit<T>() -> Result<T> {
     Error::e_explain(ErrorType::InternalError, "a request without a permit")
 }
 
+/// Waits until the call is on record: nothing of it may leave before.
+async fn await_record(ctx: &mut RequestCtx) -> Result<(), Denial> {
+    let arrived = ctx.arrived;
+    let Some(exchange) = ctx.exchange() else { return Ok(()) };
+    if let Some(ticket) = exchange.ticket.take() {
+        exchange.on_record = Some(ticket.on_record().await.map_err(|Unrecorded| Denial::AuditUnavailable)?);
+        exchange.recorded = Some(arrived.elapsed());
+    }
+    Ok(())
+}
+
 /// Notes why a permitted call failed, and gives Pingora an error that ends it.
 #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
 fn stop(ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
@@ -423,6 +448,9 @@ async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx)
         .is_some_and(claude::AnswerReader::is_between_events);
     if at_event_end {
         let event = claude::error_event(denial.error_type(), &denial.message(), &ctx.id);
+        if let Some(exchange) = ctx.exchange() {
+            exchange.receipt.add(&event);
+        }
         session.write_response_body(Some(Bytes::from(event)), true).await?;
     }
     Ok(())

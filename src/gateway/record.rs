@@ -1,86 +1,48 @@
-//! The record of a request that has ended.
+//! The records of a request: of one that is about to go upstream, and of one that has ended.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::HeaderMap;
 use pingora_proxy::Session;
 
 use super::Gateway;
-use super::context::{RequestCtx, Stage};
+use super::client_certificate::client_certificate;
+use super::context::{Exchange, RequestCtx, Stage};
 use super::proxy::answered_with;
 use super::whoami::dollars;
-use crate::audit::{Decision, Digests, Event, Record, Timings, VERSION};
+use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, to_hex};
 use crate::claude::{Answer, Family, Model};
+use crate::denial::Denial;
+use crate::limit::{Measure, Standing};
 
 impl Gateway {
-    /// Makes the record of a request with this answer of the upstream, and counts it.
+    /// Hands the `begin` line of a permitted request to the log. It may go upstream when the line is on record.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub(super) async fn begin(&self, session: &Session, ctx: &mut RequestCtx) -> Result<(), Denial> {
+        let mut record = draft(session, ctx);
+        let prompt = ctx.said.kept.take();
+        if let Some(exchange) = ctx.exchange() {
+            record.event = Event::Begin;
+            exchange.limits =
+                exchange.metered.as_ref().map(|held| limits_left(held.reservation.standing())).unwrap_or_default();
+            note_permit(exchange, &mut record);
+            record.prompt = prompt;
+            let ticket = self.audit.begin(record).await.map_err(|Unrecorded| Denial::AuditUnavailable)?;
+            exchange.ticket = Some(ticket);
+        }
+        Ok(())
+    }
+
+    /// Makes the record of a request that has ended with this answer of the upstream, and counts it.
     pub(super) fn conclude(&self, session: &Session, ctx: &mut RequestCtx, answer: Option<Answer>) -> Record {
+        let mut record = draft(session, ctx);
+        let mut family = ctx.call.as_ref().and_then(|call| call.models().next()).map(Model::family);
         let total = ctx.arrived.elapsed();
-        let written = answered_with(session).map(|status| status.as_u16());
-        let request = session.req_header();
-        let mut record = Record {
-            event: Event::Left,
-            version: VERSION,
-            time: ctx.time,
-            request_id: std::mem::take(&mut ctx.id),
-            client: ctx.address,
-            issuer: None,
-            subject: None,
-            token_id: None,
-            teams: Vec::new(),
-            certificate: None,
-            session_id: claimed(&request.headers, "x-claude-code-session-id"),
-            agent_id: claimed(&request.headers, "x-claude-code-agent-id"),
-            parent_agent_id: claimed(&request.headers, "x-claude-code-parent-agent-id"),
-            method: request.method.to_string(),
-            path: shown(request.uri.path()),
-            endpoint: ctx.found.as_ref().map(|found| found.endpoint.group.name()),
-            models: Vec::new(),
-            answered_by: None,
-            stream: false,
-            max_tokens: None,
-            tools: Vec::new(),
-            prompt_hash: None,
-            response_hash: None,
-            findings: BTreeMap::new(),
-            prompt: None,
-            response: None,
-            decision: Decision::Undecided,
-            rule: None,
-            reason: None,
-            detail: None,
-            limits: Vec::new(),
-            key: None,
-            attempts: None,
-            upstream: None,
-            upstream_request_id: None,
-            status: written,
-            complete: false,
-            error_type: None,
-            stop_reason: None,
-            usage: None,
-            cost_micro_usd: None,
-            partial_deltas: None,
-            request_bytes: session.body_bytes_read() as u64,
-            response_bytes: session.body_bytes_sent() as u64,
-            sha256: Digests::default(),
-            closed_by: None,
-            timings: Timings { decided_ms: ctx.decided.map(millis), total_ms: millis(total), ..Timings::default() },
-        };
-        if let Some(caller) = &ctx.caller {
-            record.issuer = Some(caller.issuer().to_owned());
-            record.subject = Some(caller.subject().to_owned());
-            record.token_id = caller.token_id().map(str::to_owned);
-            record.teams = caller.teams().to_vec();
-        }
-        let mut family = None;
-        if let Some(call) = &ctx.call {
-            family = call.models().next().map(Model::family);
-            record.models = call.models().map(|model| model.as_str().to_owned()).collect();
-            record.stream = call.stream;
-            record.max_tokens = call.max_tokens();
-        }
+        record.timings.total_ms = Some(millis(total));
+        record.status = answered_with(session).map(|status| status.as_u16());
+        record.response_bytes = session.body_bytes_sent() as u64;
         self.conclude_stage(ctx, answer, &mut record, &mut family);
         self.metrics.request_ended(record.endpoint, family, record.status, total);
         record
@@ -88,12 +50,12 @@ impl Gateway {
 
     fn conclude_stage(
         &self,
-        ctx: &RequestCtx,
+        ctx: &mut RequestCtx,
         answer: Option<Answer>,
         record: &mut Record,
         family: &mut Option<Family>,
     ) {
-        let denial = match &ctx.stage {
+        let denial = match &mut ctx.stage {
             Stage::Arrived => None,
             Stage::Answered => {
                 (record.event, record.decision) = (Event::Answered, Decision::Answered);
@@ -102,24 +64,23 @@ impl Gateway {
             }
             Stage::Refused(denial) => {
                 (record.event, record.decision) = (Event::Refused, Decision::Denied);
-                Some(denial)
+                Some(&*denial)
             }
             Stage::Permitted(exchange) => {
-                (record.event, record.decision) = (Event::End, Decision::Allowed);
-                record.rule = Some(exchange.permit.rule());
-                record.key = exchange.key.as_ref().map(|key| key.name().to_owned());
-                record.attempts = Some(exchange.attempts);
-                record.upstream = exchange.upstream.map(|address| address.to_string());
-                record.upstream_request_id.clone_from(&exchange.upstream_request_id);
-                record.timings.connected_ms = exchange.connected.map(millis);
-                record.timings.first_byte_ms = exchange.first_byte.map(millis);
+                record.event = Event::End;
+                note_permit(exchange, record);
+                note_exchange(exchange, record);
+                if let Some(words) = exchange.words.take() {
+                    (record.response_hash, record.response) = self.listener.conclude(words);
+                }
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
                     let cost = self.limits.cost(&answer, asked);
-                    record.cost_micro_usd = cost.map(|nanos| (nanos + 500) / 1000);
+                    record.cost_micro_usd = cost.map(micros);
                     self.conclude_answer(answer, cost.map(dollars), exchange.ended, record, family);
                 }
                 record.complete &= exchange.failure.is_none();
+                record.closed_by = (!record.complete).then(|| closer(exchange.failure.as_ref()));
                 exchange.failure.as_ref()
             }
         };
@@ -154,6 +115,87 @@ impl Gateway {
         record.stop_reason = answer.stop_reason;
         record.usage = answer.usage;
     }
+}
+
+/// What is known of a request, wherever it is on its way.
+fn draft(session: &Session, ctx: &RequestCtx) -> Record {
+    let request = session.req_header();
+    let mut record = Record {
+        method: request.method.to_string(),
+        path: shown(request.uri.path()),
+        client: ctx.address,
+        certificate: client_certificate(session).map(|digest| to_hex(&digest)),
+        session_id: claimed(&request.headers, "x-claude-code-session-id"),
+        agent_id: claimed(&request.headers, "x-claude-code-agent-id"),
+        parent_agent_id: claimed(&request.headers, "x-claude-code-parent-agent-id"),
+        endpoint: ctx.found.as_ref().map(|found| found.endpoint.group.name()),
+        request_bytes: session.body_bytes_read() as u64,
+        ..Record::new(ctx.id.clone(), ctx.time)
+    };
+    record.prompt_hash.clone_from(&ctx.said.hash);
+    record.findings = ctx.said.findings.iter().map(|(kind, &count)| (kind.name(), count)).collect();
+    record.timings.decided_ms = ctx.decided.map(millis);
+    if let Some(caller) = &ctx.caller {
+        record.issuer = Some(caller.issuer().to_owned());
+        record.subject = Some(caller.subject().to_owned());
+        record.token_id = caller.token_id().map(str::to_owned);
+        record.teams = caller.teams().to_vec();
+    }
+    if let Some(call) = &ctx.call {
+        record.models = call.models().map(|model| model.as_str().to_owned()).collect();
+        record.stream = call.stream;
+        record.max_tokens = call.max_tokens();
+        record.tools = call.tools().map(str::to_owned).collect();
+    }
+    record
+}
+
+/// What was decided, and what was left of the limits then.
+fn note_permit(exchange: &Exchange, record: &mut Record) {
+    record.decision = Decision::Allowed;
+    record.rule = Some(exchange.permit.rule());
+    record.sha256 = exchange.receipt.digests();
+    record.limits.clone_from(&exchange.limits);
+}
+
+/// What came of the exchange with the upstream.
+fn note_exchange(exchange: &Exchange, record: &mut Record) {
+    record.key = exchange.key.as_ref().map(|key| key.name().to_owned());
+    record.attempts = Some(exchange.attempts);
+    record.upstream = exchange.upstream.map(|address| address.to_string());
+    record.upstream_request_id.clone_from(&exchange.upstream_request_id);
+    record.timings.recorded_ms = exchange.recorded.map(millis);
+    record.timings.connected_ms = exchange.connected.map(millis);
+    record.timings.first_byte_ms = exchange.first_byte.map(millis);
+    record.timings.first_token_ms = exchange.first_token.map(millis);
+}
+
+fn limits_left(standing: &[Standing]) -> Vec<LimitLeft> {
+    let left = |Standing { rule, bound, remaining, .. }: &Standing| LimitLeft {
+        name: rule.name.to_string(),
+        measure: bound.measure.name(),
+        remaining: if bound.measure == Measure::Cost { micros(*remaining) } else { *remaining },
+    };
+    standing.iter().map(left).collect()
+}
+
+/// Who ended an exchange that did not come to its end.
+fn closer(failure: Option<&Denial>) -> Closer {
+    match failure {
+        None => Closer::Client,
+        Some(
+            Denial::UpstreamAddress(_)
+            | Denial::UpstreamUnreachable(_)
+            | Denial::UpstreamFailed(_)
+            | Denial::UpstreamRedirect,
+        ) => Closer::Upstream,
+        Some(_) => Closer::Proxy,
+    }
+}
+
+/// Nano-dollars as millionths of a dollar, to the nearest.
+fn micros(nanos: u64) -> u64 {
+    (nanos + 500) / 1000
 }
 
 /// What the client says of itself in a header: visible ASCII, and no longer than such ids are.

@@ -1,5 +1,7 @@
 //! The way back: the answer is passed on as it comes, and read beside the relay.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
 use pingora::http::ResponseHeader;
@@ -9,6 +11,7 @@ use super::context::{Change, Exchange, RequestCtx, Rewrite};
 use super::metering;
 use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
 use crate::denial::Denial;
+use crate::privacy::Listener;
 use crate::upstream::Report;
 
 /// The id header that is ours on every answer.
@@ -96,7 +99,7 @@ fn change(endpoint: &Endpoint, query: &str) -> Option<Change> {
     (endpoint.group == EndpointGroup::Batches).then_some(Change::ResultsUrls)
 }
 
-/// Takes in a chunk of the answer's body, and changes it where the answer is one that is changed: then `shows` says of a
+/// Takes in a chunk of the answer's body to a request that arrived then, listens to it, and changes it where the answer is one that is changed: then `shows` says of a
 /// model whether the caller may see it.
 ///
 /// # Errors
@@ -105,6 +108,7 @@ pub(super) fn take_chunk(
     exchange: &mut Exchange,
     chunk: &mut Option<Bytes>,
     end: bool,
+    (listener, arrived): (&Listener, Instant),
     shows: impl Fn(&Model) -> bool,
 ) -> Result<(), Denial> {
     if let (Some(reader), Some(bytes)) = (&mut exchange.reader, chunk.as_ref()) {
@@ -112,13 +116,19 @@ pub(super) fn take_chunk(
         if reader.is_between_events()
             && let Some(spent) = exchange.spent.take()
         {
+            exchange.receipt.hold(bytes);
             return Err(spent);
         }
-        reader.feed(bytes);
+        let words = exchange.words.get_or_insert_with(|| listener.answer());
+        reader.feed_with(bytes, |kind, text, block| words.take(listener, kind, text, block));
+        if exchange.first_token.is_none() && reader.first_content_seen() {
+            exchange.first_token = Some(arrived.elapsed());
+        }
         metering::watch_usage(exchange);
     }
     if let Some(Rewrite { change, whole }) = &mut exchange.rewrite {
         if let Some(bytes) = chunk.take() {
+            exchange.receipt.hold(&bytes);
             if whole.len() + bytes.len() > MAX_REWRITE {
                 return Err(Denial::UpstreamFailed("an answer that must be changed is too long".to_owned()));
             }
@@ -130,9 +140,12 @@ pub(super) fn take_chunk(
                 Change::Models(page) => visible_models(whole, page, shows),
             };
             let changed = changed.ok_or_else(|| Denial::UpstreamFailed("a list of models that is none".to_owned()))?;
+            exchange.receipt.add(&changed);
             *chunk = Some(Bytes::from(changed));
             exchange.rewrite = None;
         }
+    } else if let Some(bytes) = &chunk {
+        exchange.receipt.relay(bytes);
     }
     exchange.ended |= end;
     Ok(())

@@ -14,10 +14,12 @@ mod rule;
 mod secret;
 mod stream;
 mod tag;
+mod words;
 
 pub use custom::{Allowed, Custom};
 pub use kind::Kind;
 pub use masker::{Action, Detectors, Findings, Masked, Masker, Span};
-pub use prompt::{Judged, Privacy, PromptRule, Prompts};
+pub use prompt::{Privacy, PromptRule, Prompts};
 pub use stream::MaskStream;
-pub use tag::TagKey;
+pub use tag::{KeyedHash, TagKey};
+pub use words::{AnswerWords, Listener, Said};

@@ -32,22 +32,6 @@ impl Privacy {
     pub fn prompt_rule(&self) -> &PromptRule {
         &self.prompts
     }
-
-    /// Looks at the texts of a request; `None` when prompts are not looked at.
-    pub fn judge<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Option<Judged> {
-        if self.prompts.prompts == Prompts::Off {
-            return None;
-        }
-        let mut judged = Judged::default();
-        for text in texts {
-            for span in self.masker.scan(text) {
-                *judged.findings.entry(span.kind).or_default() += 1;
-            }
-        }
-        let blocks = |kind: &Kind| self.prompts.prompts == Prompts::Block && self.prompts.block.contains(kind);
-        judged.blocked_by = judged.findings.keys().copied().find(blocks);
-        Some(judged)
-    }
 }
 
 /// What is done about what a request says.
@@ -57,6 +41,14 @@ pub struct PromptRule {
     pub prompts: Prompts,
     /// The kinds that stop a request; others are counted.
     pub block: BTreeSet<Kind>,
+}
+
+impl PromptRule {
+    /// Which of these findings stops a request, if one does.
+    pub fn blocked_by(&self, findings: &Findings) -> Option<Kind> {
+        let blocks = |kind: &Kind| self.prompts == Prompts::Block && self.block.contains(kind);
+        findings.keys().copied().find(blocks)
+    }
 }
 
 /// Whether requests are looked at.
@@ -82,13 +74,4 @@ impl FromStr for Prompts {
             _ => Err(()),
         }
     }
-}
-
-/// What was found in a request.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Judged {
-    /// How often each kind is there.
-    pub findings: Findings,
-    /// The kind that stops the request.
-    pub blocked_by: Option<Kind>,
 }

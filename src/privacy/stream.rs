@@ -29,6 +29,9 @@ pub struct MaskStream<'m> {
 }
 
 impl<'m> MaskStream<'m> {
+    /// Bytes that are held back at most.
+    pub const HELD: usize = BEHIND + AHEAD + BLOCK + 4;
+
     pub(super) fn new(masker: &'m Masker) -> Self {
         Self { masker, held: String::new(), decided: 0, written: 0, taken: 0, findings: Findings::new() }
     }

@@ -38,6 +38,11 @@ impl TagKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, self.hash(label.as_bytes()).as_ref()))
     }
 
+    /// The keyed hash of a text that comes in pieces.
+    pub fn hasher(&self) -> KeyedHash {
+        KeyedHash(hmac::Context::with_key(&self.0))
+    }
+
     /// The keyed hash (HMAC-SHA256) of a text.
     pub fn hash(&self, text: &[u8]) -> [u8; 32] {
         let mut hash = [0; 32];
@@ -66,6 +71,23 @@ impl TagKey {
             to.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
         }
         to.push(']');
+    }
+}
+
+/// The keyed hash (HMAC-SHA256) of what it has been given.
+pub struct KeyedHash(hmac::Context);
+
+impl KeyedHash {
+    /// Takes the next piece.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The first 128 bits as 32 hex digits.
+    pub fn digits(self) -> String {
+        let hash = self.0.sign();
+        let nibbles = hash.as_ref().iter().take(16).flat_map(|byte| [byte >> 4, byte & 15]);
+        nibbles.map(|nibble| char::from_digit(nibble.into(), 16).unwrap_or('0')).collect()
     }
 }
 

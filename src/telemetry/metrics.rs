@@ -1,6 +1,9 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod audit;
+mod otlp;
 mod register;
+mod ship;
 mod state;
 mod upstream;
 
@@ -8,7 +11,10 @@ use std::time::Duration;
 
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+pub use self::audit::AuditMetrics;
+pub use self::otlp::OtlpMetrics;
 use self::register::Register;
+pub use self::ship::ShipMetrics;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
 use super::unknown_names::UnknownNames;
@@ -27,10 +33,17 @@ pub struct Metrics {
     decision: Histogram,
     /// Audit records handed to the writer.
     pub audit_records: IntCounter,
+    /// What the audit log's writer counts.
+    pub audit: AuditMetrics,
+    /// What becomes of closed segments.
+    pub ship: ShipMetrics,
+    /// The export of audit records.
+    pub otlp: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
     pub upstream: UpstreamState,
+    findings: IntCounterVec,
     upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
 }
@@ -88,6 +101,11 @@ impl Metrics {
                 DECISION_BUCKETS,
             )?,
             audit_records: register.counter("portcullis_audit_records_total", "Audit records handed to the writer")?,
+            findings: register.counters(
+                "portcullis_privacy_findings_total",
+                "Personal data and secrets found in requests, by kind",
+                &["kind"],
+            )?,
             upstream_retries: register.counters(
                 "portcullis_upstream_retries_total",
                 "Attempts after the first, by why they were made",
@@ -98,6 +116,9 @@ impl Metrics {
                 "Beta values and body fields that this version does not know, in calls that were allowed",
                 &["kind", "name"],
             )?),
+            audit: AuditMetrics::new(&register)?,
+            ship: ShipMetrics::new(&register)?,
+            otlp: OtlpMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,
@@ -137,6 +158,11 @@ impl Metrics {
     /// Counts a beta value (`beta`) or a body field (`field`) that this version does not know.
     pub fn unknown_name(&self, kind: &'static str, name: &str) {
         self.unknown_names.count(kind, name);
+    }
+
+    /// Counts what was found in a request: a kind of the detectors or of the configuration.
+    pub fn found(&self, kind: &str, count: u64) {
+        self.findings.with_label_values(&[kind]).inc_by(count);
     }
 
     /// Notes how long a decision took.

@@ -1,8 +1,10 @@
-//! What ops see: metrics and the operational log.
+//! What ops see: metrics, the operational log, and the export of audit records.
 
 mod logs;
 mod metrics;
+mod otlp;
 mod unknown_names;
 
 pub use logs::{LogFormat, init_logs};
-pub use metrics::{Metrics, State, UpstreamState};
+pub use metrics::{AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
+pub use otlp::{LogExport, LogTap};

@@ -29,6 +29,7 @@ fn every_shipped_configuration_loads() {
         ("identity-token", "anthropic-key"),
         ("redis-ca.pem", "ca.crt"),
         ("redis-password", "anthropic-key"),
+        ("collector-authorization", "anthropic-key"),
     ] {
         std::fs::copy(made(source), folder.path().join(name)).unwrap();
     }

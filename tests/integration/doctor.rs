@@ -11,7 +11,7 @@ use super::harness::authority::{Authority, Validity, roots};
 use super::harness::dns::DnsServer;
 use super::harness::redis::Redis;
 use super::harness::upstream::{BlackHole, TestUpstream, TokenAnswer, Transport};
-use super::harness::{Sandbox, free_addresses, now, run, write_file};
+use super::harness::{Sandbox, free_addresses, log_of, now, run, write_file};
 
 const NAME: &str = "api.doctor.test";
 const API: &str = "api.anthropic.com";
@@ -112,7 +112,7 @@ impl Surroundings {
 #[test]
 fn the_sandbox_is_all_green_and_left_alone() {
     let sandbox = Sandbox::start(&["--plaintext"]);
-    let record = || fs::read(sandbox.ready.audit_directory.join("audit.jsonl")).unwrap();
+    let record = || log_of(&sandbox.ready.audit_directory);
     let before = record();
     let output = doctor(&sandbox.ready.config_file, &["--json"]);
     assert!(output.status.success(), "{output:?}");
@@ -269,7 +269,7 @@ fn each_single_fault_beside_the_upstream_is_named() {
     rig.expect_fault("a clock that is off", &config, ("clock", "upstream"), "NTP");
 
     let audit = Sandbox::shared().folder.path().canonicalize().unwrap().join("doctor-log");
-    fs::create_dir_all(audit.join("audit.jsonl")).unwrap();
+    fs::create_dir_all(audit.join("audit-0-000000000001.jsonl")).unwrap();
     let config = rig.mend().replace("\"doctor-beside-audit\"", "\"doctor-log\"");
     let (_, found) = rig.examine(&config);
     let failed = with_outcome(&found, "fail");

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
+mod audit_chain;
+mod audit_show;
 mod bodies;
 mod client_faults;
 mod commands;
@@ -27,5 +29,6 @@ mod shared;
 mod shutdown;
 mod store;
 mod streams;
+mod telemetry;
 mod upstream_faults;
 mod way;

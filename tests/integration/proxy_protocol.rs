@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::harness::{Proxy, Sandbox, unique_id};
+use super::harness::{Proxy, Sandbox, log_of, unique_id};
 
 const REQUEST: &[u8] = b"GET /v1/models HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n";
 const TLS: &str = "tls = { certificate = \"server.crt\", key = \"server.key\" }\n";
@@ -17,14 +17,13 @@ const TLS: &str = "tls = { certificate = \"server.crt\", key = \"server.key\" }\
 /// A proxy that believes headers of `trusted`.
 struct Listener {
     proxy: Proxy,
-    name: String,
 }
 
 impl Listener {
     fn start(trusted: &str, tls: &str) -> Self {
         let name = format!("proxy-protocol-{}", unique_id());
         let keys = format!("{tls}trusted_proxies = [\"{trusted}\"]\nproxy_protocol = true\n\n[admin]");
-        Self { proxy: Proxy::start(&name, |text| text.replace("[admin]", &keys)), name }
+        Self { proxy: Proxy::start(&name, |text| text.replace("[admin]", &keys)) }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -37,10 +36,9 @@ impl Listener {
     async fn recorded_client(&self, answer: &str) -> String {
         let id = answer.lines().find_map(|line| line.strip_prefix("x-portcullis-request-id: "));
         let id = id.unwrap_or_else(|| panic!("no request id: {answer}"));
-        let log = Sandbox::shared().folder.path().join(format!("audit-{}/audit.jsonl", self.name));
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
-            let records = std::fs::read_to_string(&log).unwrap_or_default();
+            let records = log_of(&self.proxy.audit);
             if let Some(line) = records.lines().find(|line| line.contains(id) && line.ends_with('}')) {
                 let record: Value = serde_json::from_str(line).unwrap();
                 return record["client"].as_str().unwrap().to_owned();

@@ -129,22 +129,6 @@ async fn an_upload_above_its_bound_gets_413_also_when_it_is_not_announced() {
 }
 
 #[tokio::test]
-async fn nothing_is_served_while_the_audit_log_cannot_be_written() {
-    let folder = Sandbox::shared().folder.path().join("audit-full");
-    std::fs::create_dir(&folder).unwrap();
-    std::os::unix::fs::symlink("/dev/full", folder.join("audit.jsonl")).unwrap();
-    let proxy = Proxy::start("full", str::to_owned);
-    let call = || proxy.http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(&proxy.token).body("{}");
-    call().send().await.unwrap(); // its record is the first that cannot be written
-    proxy.until_metric("portcullis_audit_writable", |writable| writable == 0).await;
-    let response = call().send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["retry-after"].to_str().unwrap()), (503, "1"));
-    let error: Value = response.json().await.unwrap();
-    assert_eq!(error["error"]["type"], "api_error");
-    proxy.until_metric("portcullis_denied_total{reason=\"audit_unavailable\"}", |refused| refused == 1).await;
-}
-
-#[tokio::test]
 async fn clients_without_a_certificate_are_turned_away_where_one_is_asked_for() {
     let tls = "tls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"ca.crt\"\n[admin]";
     let proxy = Proxy::start("mutual", |text| text.replace("[admin]", tls));

@@ -106,6 +106,9 @@ const MAX_BESIDE: usize = 64;
 /// More server tools than the API has.
 const MAX_TOOLS: usize = 32;
 const MAX_UNKNOWN: usize = 4;
+/// What a record has room for.
+const MAX_TOOL_NAMES: usize = 64;
+const MAX_TOOL_NAME: usize = 128;
 const TOO_MANY: &str = "the body asks for too many different things at once";
 
 impl Reader {
@@ -154,6 +157,18 @@ impl Reader {
             && !unknown.iter().any(|seen| seen.as_ref() == name)
         {
             unknown.push(name.into());
+        }
+    }
+
+    /// Takes note of a tool by its name. A name that is not spelled like one may be content, and is shown as `*`.
+    pub(super) fn tool(&mut self, prefix: &str, name: &str) {
+        let tools = &mut self.found.tools;
+        let spelled = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-');
+        let fits = !name.is_empty() && prefix.len() + name.len() <= MAX_TOOL_NAME && name.bytes().all(spelled);
+        let name = if fits { name } else { "*" };
+        let is_new = !tools.iter().any(|seen| seen.strip_prefix(prefix) == Some(name));
+        if tools.len() < MAX_TOOL_NAMES && is_new {
+            tools.push([prefix, name].concat().into());
         }
     }
 

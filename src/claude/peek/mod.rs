@@ -13,6 +13,7 @@ pub use ask::{Ask, Demand, Features};
 
 use super::model::Model;
 use ask::Reader;
+pub(super) use value::Text;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +21,7 @@ pub struct Peek {
     asks: SmallVec<[Ask; 1]>,
     demands: SmallVec<[Demand; 1]>,
     unknown_fields: SmallVec<[Box<str>; 0]>,
+    tools: Vec<Box<str>>,
     /// Whether the answer is to be an SSE stream.
     pub stream: bool,
     /// Whether any message may run in fast mode, which has a price of its own.
@@ -71,6 +73,13 @@ impl Peek {
     /// The largest `max_tokens` that is named.
     pub fn max_tokens(&self) -> Option<u64> {
         self.asks.iter().filter_map(|ask| ask.max_tokens).filter(|&tokens| tokens < u64::MAX).max()
+    }
+
+    /// Names of the tools that the body brings, also on the way of a conversation, each once, in its order, at most 64: the
+    /// `name` of one that the client runs, the `type` of one that the API runs, `mcp:` and the `name` of an MCP server. A
+    /// name that is not spelled `[A-Za-z0-9_.:-]{1,128}`, the prefix counted, may be content, and is shown as `*`.
+    pub fn tools(&self) -> impl Iterator<Item = &str> {
+        self.tools.iter().map(AsRef::as_ref)
     }
 
     /// Names of fields of a message that this version does not know, at most four, spelled like the API's own names. They

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
 use super::Shape;
-use super::ask::{Draft, Reader, Thinking, is_api_name};
-use super::value::{Any, List, NonEmpty, Optional, ResourceModel, Text, wrong};
+use super::ask::{Reader, Thinking, is_api_name};
+use super::value::{Any, Lenient, List, McpServers, NonEmpty, Optional, ResourceModel, Text, wrong};
 use crate::claude::model::Model;
 use crate::claude::tools;
 
@@ -67,6 +67,8 @@ pub(super) enum Level {
     ToolAddition,
     /// A tool of a message.
     Tool,
+    /// An MCP server of a message.
+    McpServer,
     /// Any object, and every object in it.
     Resource,
     /// An object that may name a model by `id`, and every object in it.
@@ -83,6 +85,7 @@ enum Field {
     Type,
     Budget,
     FileId,
+    Name,
     InferenceGeo,
     McpServers,
     Skills,
@@ -138,7 +141,13 @@ impl Level {
             ],
             Self::Source => &[("type", Field::Type), ("file_id", Field::FileId), ("content", Field::Any(Level::Block))],
             Self::ToolAddition => &[("definition", Field::Any(Level::Tool))],
-            Self::Tool => &[("type", Field::Type), ("model", Field::Model), ("max_tokens", Field::MaxTokens)],
+            Self::Tool => &[
+                ("type", Field::Type),
+                ("name", Field::Name),
+                ("model", Field::Model),
+                ("max_tokens", Field::MaxTokens),
+            ],
+            Self::McpServer => &[("name", Field::Name)],
             Self::Resource => &[("model", Field::Model)],
             Self::ModelObject => &[("model", Field::Model), ("id", Field::Model)],
         }
@@ -240,7 +249,7 @@ impl<'de> Visitor<'de> for Object<'_> {
         if let Some(name) = level.required().filter(|name| !seen.iter().any(|key| key == name)) {
             return Err(de::Error::custom(format_args!("{name}: is missing")));
         }
-        part.end(level, &mut reader.draft).map_err(de::Error::custom)?;
+        part.end(level, reader).map_err(de::Error::custom)?;
         if let Some(outer) = outer {
             let message = std::mem::replace(&mut reader.draft, outer);
             let settled = match level {
@@ -301,12 +310,17 @@ fn read_field<'de, A: MapAccess<'de>>(
             map.next_value::<IgnoredAny>()?;
             part.file = true;
         }
+        Field::Name => part.name = map.next_value_seed(Lenient)?,
         Field::InferenceGeo => {
             let text = map.next_value::<Option<Text<'de>>>();
             let text = text.map_err(|error| wrong("inference_geo", "must be text", error))?;
             reader.draft.features.inference_geo = text.map(|Text(geo)| region(&geo)).transpose()?;
         }
-        Field::McpServers => reader.draft.features.mcp_servers |= non_empty(map, "mcp_servers")?,
+        Field::McpServers => {
+            let some = map.next_value_seed(McpServers(&mut *reader));
+            let some = some.map_err(|error| wrong("mcp_servers", "must be a list", error))?;
+            reader.draft.features.mcp_servers |= some;
+        }
         Field::Skills => reader.draft.features.skills |= non_empty(map, "skills")?,
         Field::Turns => read_blocks(map.next_value()?, Level::Turn, reader)?,
         Field::System => read_blocks(map.next_value()?, Level::Block, reader)?,
@@ -359,6 +373,7 @@ fn region<E: de::Error>(name: &str) -> Result<Box<str>, E> {
 #[derive(Default)]
 struct Part<'de> {
     kind: Option<Cow<'de, str>>,
+    name: Option<Cow<'de, str>>,
     model: Option<Model>,
     max_tokens: Option<u64>,
     budget: Option<u64>,
@@ -366,9 +381,11 @@ struct Part<'de> {
 }
 
 impl Part<'_> {
-    /// Notes in `draft` what the object asks for.
-    fn end(self, level: Level, draft: &mut Draft) -> Result<(), &'static str> {
+    /// Notes in `reader` what the object asks for.
+    fn end(self, level: Level, reader: &mut Reader) -> Result<(), &'static str> {
+        let draft = &mut reader.draft;
         match level {
+            Level::McpServer => reader.tool("mcp:", self.name.as_deref().unwrap_or_default()),
             Level::Thinking => {
                 draft.thinking = Some(match (self.kind.as_deref(), self.budget) {
                     (Some("disabled"), _) => Thinking::Off,
@@ -377,8 +394,10 @@ impl Part<'_> {
                 });
             }
             Level::Tool => {
-                if let Some(kind) = self.kind {
-                    let tool = tools::server_tool(&kind).map_err(|()| "tools: a type is not spelled like a tool's")?;
+                let mut run_by_api = false;
+                if let Some(kind) = &self.kind {
+                    let tool = tools::server_tool(kind).map_err(|()| "tools: a type is not spelled like a tool's")?;
+                    run_by_api = tool.is_some();
                     if let Some(tool) = tool {
                         draft.uses(tool)?;
                     }
@@ -386,6 +405,8 @@ impl Part<'_> {
                 if let Some(model) = self.model {
                     draft.advised_by(model, self.max_tokens)?;
                 }
+                let name = if run_by_api { self.kind } else { self.name };
+                reader.tool("", name.as_deref().unwrap_or_default());
             }
             // What code that the API ran left behind is told of in the history by its id, which fetches nothing.
             Level::Block => {

@@ -230,6 +230,37 @@ fn a_message_that_may_run_in_fast_mode_is_found_however_it_says_so() {
     assert_eq!(message(r#"{"model":"claude-haiku-5","speed":2}"#).unwrap_err(), "speed: must be text");
 }
 
+fn tools(body: &str) -> Vec<String> {
+    message(body).unwrap().tools().map(str::to_owned).collect()
+}
+
+#[test]
+fn tools_are_named_once_in_order_and_never_by_content() {
+    let body = r#"{"model":"claude-haiku-5","tools":[{"name":"find_it","input_schema":{"name":"no"}},{"type":"custom","name":"b"},
+        {"type":"web_search_20250305","name":"web_search"},{"name":"find_it"},{"name":"J\u00f6rg Doe"},{"name":7},{},
+        {"n\u0061me":"c.d:e-F"}],"mcp_servers":[{"name":"jira","authorization_token":"t"},{"name":"find_it"},{"url":"u"},"x"],
+        "messages":[{"role":"user","content":[{"type":"tool_addition","tool":{"definition":{"name":"late"}}}]}]}"#;
+    let expected = ["find_it", "b", "web_search_20250305", "*", "c.d:e-F", "mcp:jira", "mcp:find_it", "mcp:*", "late"];
+    assert_eq!(tools(body), expected);
+    assert!(
+        tools(r#"{"model":"claude-haiku-5","messages":[{"content":[{"type":"tool_use","name":"no"}]}]}"#).is_empty()
+    );
+    let batch = format!(r#"{{"requests":[{{"params":{body}}},{{"params":{body}}}]}}"#);
+    assert_eq!(peek(batch.as_bytes(), Shape::Batch).unwrap().tools().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn names_of_tools_are_bounded() {
+    let names: Vec<String> = (0..100).map(|n| format!(r#"{{"name":"t{n}"}}"#)).collect();
+    let found = tools(&format!(r#"{{"model":"claude-haiku-5","tools":[{}]}}"#, names.join(",")));
+    assert_eq!((found.len(), found[63].as_str()), (64, "t63"));
+    for (length, shown) in [(128, 128), (129, 1)] {
+        let name = "x".repeat(length);
+        let found = tools(&format!(r#"{{"model":"claude-haiku-5","tools":[{{"name":"{name}"}}]}}"#));
+        assert_eq!(found[0].len(), shown);
+    }
+}
+
 #[test]
 fn a_fallback_that_the_api_chooses_is_refused() {
     let chosen = message(r#"{"model":"claude-haiku-5","fallbacks":"default"}"#);

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
+use serde_json::value::RawValue;
 
 use super::ask::Reader;
 use super::object::{Level, Object};
@@ -19,7 +22,7 @@ pub(super) fn wrong<E: de::Error>(key: &str, what: &str, error: E) -> E {
 }
 
 /// Text with its escapes resolved, borrowed from the body when it has none.
-pub(super) struct Text<'de>(pub(super) Cow<'de, str>);
+pub(in crate::claude) struct Text<'de>(pub(in crate::claude) Cow<'de, str>);
 
 impl<'de> de::Deserialize<'de> for Text<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -170,6 +173,49 @@ impl<'de> Visitor<'de> for Optional<'_> {
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         self.0.deserialize(deserializer)
+    }
+}
+
+/// The MCP servers of a message, of which each has its name noted, and whether there are any; null is an empty list.
+pub(super) struct McpServers<'p>(pub(super) &'p mut Reader);
+
+impl<'de> DeserializeSeed<'de> for McpServers<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for McpServers<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(()) = seq.next_element_seed(Any { level: Level::McpServer, reader: &mut *self.0 })? {
+            found = true;
+        }
+        Ok(found)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+}
+
+/// Text, or none where there is another value, which is for the API to refuse.
+pub(super) struct Lenient;
+
+impl<'de> DeserializeSeed<'de> for Lenient {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let json = <&RawValue>::deserialize(deserializer)?;
+        Ok(serde_json::from_str(json.get()).ok().map(|Text(text)| text))
     }
 }
 

@@ -245,7 +245,7 @@ impl Summary {
             self.base_url, self.token
         );
         let _ = writeln!(text, "Configuration  {}", self.config_file.display());
-        let _ = writeln!(text, "Audit records  {}/audit.jsonl", self.audit_directory.display());
+        let _ = writeln!(text, "Audit records  {}/audit-*.jsonl", self.audit_directory.display());
         let _ = write!(text, "Metrics        {}/metrics\nStop with Ctrl-C.", self.admin_url);
         text
     }

@@ -7,14 +7,14 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::AuditLog;
+use super::evidence::Evidence;
 use crate::limit::{InFlight, Limits};
 
 /// Ends the process: at once on SIGINT, after the requests under way on SIGTERM and SIGQUIT.
 pub(super) struct Stop {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
-    pub(super) audit: AuditLog,
+    pub(super) evidence: Arc<Evidence>,
     pub(super) drain: Duration,
 }
 
@@ -36,13 +36,13 @@ impl ShutdownSignalWatch for Stop {
             _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
         }
         let (in_flight, limits) = (Arc::clone(&self.in_flight), Arc::clone(&self.limits));
-        let (audit, drain) = (self.audit.clone(), self.drain);
+        let (evidence, drain) = (Arc::clone(&self.evidence), self.drain);
         tracing::info!(requests = in_flight.count(), "draining");
         std::thread::spawn(move || {
             std::thread::sleep(SETTLE);
             let left = in_flight.wait_for_none(drain);
             let counted = keep_counts(&limits);
-            let recorded = audit.flush(FLUSH);
+            let recorded = evidence.close();
             tracing::info!(requests_cut = left, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
         });
@@ -56,5 +56,5 @@ pub(super) fn keep_counts(limits: &Limits) -> bool {
     runtime.is_ok_and(|runtime| runtime.block_on(limits.flush(FLUSH)))
 }
 
-/// Longest wait for the store and for the audit log at the end.
-pub(super) const FLUSH: Duration = Duration::from_secs(5);
+/// Longest wait for the store of counts.
+const FLUSH: Duration = Duration::from_secs(5);

@@ -1,6 +1,7 @@
 //! Starts the real binary and asks it things. Everything ends when the value is dropped.
 
 pub mod authority;
+pub mod collector;
 pub mod dns;
 pub mod load;
 pub mod namespace;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub use proxy::{Proxy, free_addresses, write_file};
+pub use records::{held_to_schema, lines_of, log_of, segments_of};
 pub use tokens::now;
 
 /// A plain model call of a model that the sandbox's token may use.

@@ -1,4 +1,4 @@
-//! Network namespaces, in which a test may have any address there is.
+//! Namespaces, in which a test may have any address there is, and mount what it likes.
 
 use std::net::IpAddr;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub enum Namespace {
     Denied,
 }
 
-/// Runs the test called `name` (with its modules) again in a network namespace with `addresses` on its loopback.
+/// Runs the test called `name` (with its modules) again in namespaces of its own, of the network and of mounts, with `addresses` on its loopback.
 ///
 /// # Panics
 /// When the test fails there.
@@ -27,7 +27,7 @@ pub fn enter(name: &str, addresses: &[IpAddr]) -> Namespace {
     }
     let unshare = |script: &str| {
         let mut command = Command::new("unshare");
-        command.args(["--map-root-user", "--net", "sh", "-c", script, "sh"]);
+        command.args(["--map-root-user", "--net", "--mount", "sh", "-c", script, "sh"]);
         command
     };
     let possible = unshare("ip link set lo up").output().is_ok_and(|output| output.status.success());

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
-use super::records::records_of;
+use super::records::{held_to_schema, records_of};
 use super::{HAIKU, Process, Sandbox, message, portcullis, request_id, trusting, unique_id, until_metric};
 
 /// A proxy of its own whose configuration is the shared sandbox's with changes.
@@ -19,7 +19,7 @@ pub struct Proxy {
     pub http: Client,
     pub folder: PathBuf,
     admin_url: String,
-    audit: PathBuf,
+    pub audit: PathBuf,
     process: Process,
 }
 
@@ -174,7 +174,7 @@ impl Proxy {
 
     /// Every record so far.
     pub fn records(&self) -> Vec<Value> {
-        records_of(&self.audit)
+        held_to_schema(records_of(&self.audit))
     }
 
     /// Ends the proxy as systemd does.
@@ -195,7 +195,7 @@ impl Proxy {
         loop {
             if let Some(record) = records_of(&self.audit).into_iter().find(|record| record["request_id"] == request_id)
             {
-                return record;
+                return held_to_schema(vec![record]).remove(0);
             }
             assert!(Instant::now() < deadline, "no record of {request_id}");
             tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline

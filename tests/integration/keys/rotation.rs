@@ -3,6 +3,7 @@
 use reqwest::Method;
 
 use super::{call, provoke};
+use crate::harness::log_of;
 use crate::harness::scene::Scene;
 use crate::harness::{HAIKU, Proxy, streamed};
 
@@ -91,7 +92,7 @@ async fn keys_are_nowhere(name: &'static str, http2: bool) {
     proxy.record(&last.id).await;
     seen.push(format!("{last:?}"));
     seen.push(proxy.metrics().await);
-    seen.push(std::fs::read_to_string(proxy.folder.join(format!("audit-{name}/audit.jsonl"))).unwrap());
+    seen.push(log_of(&proxy.audit));
     let log = proxy.log();
     for sign in ["TRACE", "the key has changed", "is set aside", "a request failed"] {
         assert!(log.contains(sign), "{sign}: {log}");

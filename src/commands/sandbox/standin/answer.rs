@@ -23,6 +23,8 @@ pub struct Answer {
     pub stop_reason: &'static str,
     pub usage: Usage,
     text_deltas: usize,
+    /// How many bytes a text delta has, where the request says so.
+    delta_bytes: Option<usize>,
 }
 
 /// One content block.
@@ -47,6 +49,7 @@ impl Answer {
             stop_reason: "end_turn",
             usage,
             text_deltas,
+            delta_bytes: scenario.echo_cut,
         };
         // Such a request only warms the prompt cache.
         if request.max_tokens() == 0 {
@@ -78,6 +81,9 @@ impl Answer {
                 deltas
             }
             Block::Text(text) => {
+                if let Some(bytes) = self.delta_bytes {
+                    return cut(text, bytes).map(|part| json!({"type": "text_delta", "text": part})).collect();
+                }
                 split(text, self.text_deltas).map(|part| json!({"type": "text_delta", "text": part})).collect()
             }
             Block::ToolUse { input, .. } => input_deltas(input),
@@ -200,6 +206,9 @@ fn text(request: &MessageRequest, scenario: &Scenario, deltas: usize) -> String 
     if let Some(schema) = request.output_schema() {
         return schema::sample(schema).to_string();
     }
+    if scenario.echo {
+        return request.last_user_text().to_owned();
+    }
     let mut text = format!("You said: {}", echo(request.last_user_text()));
     let wanted = scenario.text_bytes.unwrap_or(0).max(deltas);
     if text.len() < wanted {
@@ -232,6 +241,16 @@ fn split(text: &str, parts: usize) -> impl Iterator<Item = &str> {
         let (piece, after) = rest.split_at(at);
         rest = after;
         piece
+    })
+}
+
+/// Cuts `text` into pieces of `bytes`, each going on to the next character boundary.
+fn cut(text: &str, bytes: usize) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (piece, after) = rest.split_at(rest.ceil_char_boundary(bytes.min(rest.len())));
+        rest = after;
+        (!piece.is_empty()).then_some(piece)
     })
 }
 
@@ -274,6 +293,18 @@ mod tests {
         assert_eq!(answer.deltas(block).len(), 40);
         assert_eq!(block.complete()["text"].as_str().unwrap().len(), 5000);
         assert_eq!(answer.usage.output_tokens, 1250);
+    }
+
+    #[test]
+    fn an_echo_is_whole_and_cut_where_it_is_asked_to_be() {
+        let said = "mail jörg@example.com ".repeat(20);
+        let messages = json!({"messages": [{"role": "user", "content": said}]});
+        let whole = answer(&messages, &Scenario { echo: true, ..Scenario::default() });
+        assert_eq!(whole.blocks[0].complete()["text"], said);
+        let cut = answer(&messages, &Scenario { echo: true, echo_cut: Some(7), ..Scenario::default() });
+        let deltas = cut.deltas(&cut.blocks[0]);
+        assert_eq!(deltas[0]["text"], "mail jö");
+        assert_eq!(deltas.iter().map(|delta| delta["text"].as_str().unwrap()).collect::<String>(), said);
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct Scenario {
     pub gap: Option<Duration>,
     /// `size=BYTES`: about how much text the answer has.
     pub text_bytes: Option<usize>,
+    /// `echo`: the answer's text is the user's last one, whole and alone.
+    pub echo: bool,
+    /// `echo_cut=N`: the same, in text deltas of N bytes, or of a character more where N would cut it.
+    pub echo_cut: Option<usize>,
     /// `cut=N`, `sse_error=N`.
     pub breakage: Option<Breakage>,
     /// `noisy`: an event stream with everything a reader must step over.
@@ -96,6 +100,8 @@ impl Scenario {
             text_deltas: self.text_deltas.or(other.text_deltas),
             gap: self.gap.or(other.gap),
             text_bytes: self.text_bytes.or(other.text_bytes),
+            echo: self.echo || other.echo,
+            echo_cut: self.echo_cut.or(other.echo_cut),
             breakage: self.breakage.or(other.breakage),
             noisy: self.noisy || other.noisy,
             iterations: self.iterations || other.iterations,
@@ -113,6 +119,11 @@ impl Scenario {
             "gap" => self.gap = Some(Duration::from_millis(number(MAX_PAUSE_MS)?)),
             "events" => self.text_deltas = Some(count(number(MAX_EVENTS)?)),
             "size" => self.text_bytes = Some(count(number(MAX_SIZE_BYTES)?)),
+            "echo" => self.echo = true,
+            "echo_cut" => {
+                self.echo = true;
+                self.echo_cut = Some(count(number(MAX_SIZE_BYTES)?.max(1)));
+            }
             "cut" => self.breakage = Some(Breakage::Cut(count(number(MAX_EVENTS)?))),
             "sse_error" => self.breakage = Some(Breakage::SseError(count(number(MAX_EVENTS)?))),
             "noisy" => self.noisy = true,

@@ -1,0 +1,80 @@
+//! Lines that the log writes of itself: that a process began and ended, and what is missing.
+
+use serde::Serialize;
+
+use super::hash::Hash;
+use super::record::VERSION;
+
+/// The head of another chain in the folder when a process started: a chain that vanishes as a whole is missed by it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct ChainHead {
+    /// The chain.
+    pub chain: u32,
+    /// The number of its last record.
+    pub seq: u64,
+    /// That record's hash.
+    pub hash: Hash,
+}
+
+/// What a process found of the one before it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// Bytes of a record that was cut short by a crash, and that were taken off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torn_bytes: Option<u64>,
+    /// Their SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub torn_sha256: Option<Hash>,
+    /// The segment that was damaged, and how; it was left as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
+}
+
+/// A process has started to write the chain.
+#[derive(Debug, Serialize)]
+pub(super) struct Started<'a> {
+    pub event: &'static str,
+    pub version: u32,
+    pub time: &'a str,
+    /// The program's version.
+    pub program: &'static str,
+    pub pid: u32,
+    pub log: &'a str,
+    /// What the signing key is called.
+    pub key: &'a str,
+    /// SHA-256 of the configuration's text.
+    pub configuration: Hash,
+    pub found: &'a Found,
+    /// The heads of the other chains in the folder.
+    pub heads: &'a [ChainHead],
+}
+
+/// A process has ended as it should.
+#[derive(Debug, Serialize)]
+pub(super) struct Stopped<'a> {
+    pub event: &'static str,
+    pub version: u32,
+    pub time: &'a str,
+}
+
+/// The log could not be written for a while.
+#[derive(Debug, Serialize)]
+pub(super) struct Gap<'a> {
+    pub event: &'static str,
+    pub version: u32,
+    pub time: &'a str,
+    /// When it began.
+    pub from: &'a str,
+    /// When it ended.
+    pub to: &'a str,
+    /// Requests that were refused for it, and so have no record.
+    pub refused: u64,
+    /// Records that could not be kept: of requests that went on, as the configuration says.
+    pub lost: u64,
+}
+
+impl<'a> Stopped<'a> {
+    pub(super) fn at(time: &'a str) -> Self {
+        Self { event: "stopped", version: VERSION, time }
+    }
+}

@@ -1,0 +1,278 @@
+//! What requests see of the log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::options::{Durability, OnAuditFailure, Options};
+use super::record::Record;
+use super::{recovery, writer};
+use crate::telemetry::AuditMetrics;
+
+/// Where requests leave their records. Cheap to clone; the log ends when the last one is dropped.
+#[derive(Clone)]
+pub struct AuditLog {
+    queue: mpsc::Sender<Entry>,
+    shared: Arc<Shared>,
+    durability: Durability,
+    on_failure: OnAuditFailure,
+}
+
+/// A `begin` line on its way to the disk. The request may not leave before it is there.
+#[must_use = "the request may not leave before this is on record"]
+pub struct Ticket(Wait);
+
+enum Wait {
+    /// There is nothing to wait for.
+    Over,
+    /// The writer tells when the line is on disk.
+    Written { done: oneshot::Receiver<()>, on_failure: OnAuditFailure, until: Instant },
+}
+
+/// That a request is on record: there is no other way to make one than [`Ticket::on_record`].
+#[derive(Debug)]
+pub struct OnRecord(());
+
+#[cfg(test)]
+impl OnRecord {
+    /// For tests of what asks for the proof.
+    pub fn for_test() -> Self {
+        Self(())
+    }
+}
+
+/// A request could not be recorded, and so may not go upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unrecorded;
+
+/// What the writer takes: records as JSON objects.
+pub(super) enum Entry {
+    Record(Vec<u8>),
+    /// Told once the line is on disk; dropped when it will not be.
+    Begin(Vec<u8>, oneshot::Sender<()>),
+    /// Told once all that came before is on disk.
+    Flush(std_mpsc::Sender<()>),
+    /// The same, and then the log ends.
+    Stop(std_mpsc::Sender<()>),
+}
+
+/// What requests and the writer know of each other.
+pub(super) struct Shared {
+    /// The last write failed.
+    pub failed: AtomicBool,
+    /// Milliseconds from `start` at which the write that is under way began; 0: there is none.
+    busy_since: AtomicU64,
+    start: Instant,
+    pub missing: Missing,
+    pub metrics: AuditMetrics,
+}
+
+/// What the log lacks and has not told yet.
+#[derive(Default)]
+pub(super) struct Missing {
+    pub refused: AtomicU64,
+    pub lost: AtomicU64,
+    /// When it began, in milliseconds since 1970; 0: nothing is missing.
+    pub since: AtomicU64,
+}
+
+/// Records that may wait for the disk. A request waits with its record when there are more.
+const QUEUE: usize = 4096;
+/// Longest wait of a request for its record: a disk that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Ticket {
+    /// Waits until the line is on record, 5 seconds at most.
+    ///
+    /// # Errors
+    /// When it is not, and requests must not go on without.
+    pub async fn on_record(self) -> Result<OnRecord, Unrecorded> {
+        match self.0 {
+            Wait::Over => Ok(OnRecord(())),
+            Wait::Written { done, on_failure, until } => {
+                let written = tokio::time::timeout_at(until.into(), done).await;
+                if matches!(written, Ok(Ok(()))) || on_failure == OnAuditFailure::Continue {
+                    Ok(OnRecord(()))
+                } else {
+                    Err(Unrecorded)
+                }
+            }
+        }
+    }
+}
+
+impl AuditLog {
+    /// Finds the end of the chain in the folder, says so in a `started` line, and starts the writer. Blocks.
+    ///
+    /// # Errors
+    /// When the folder's segments cannot be read and written, or the thread not started.
+    pub fn open(options: Options, metrics: AuditMetrics) -> std::io::Result<Self> {
+        let (queue, entries) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            failed: AtomicBool::new(false),
+            busy_since: AtomicU64::new(0),
+            start: Instant::now(),
+            missing: Missing::default(),
+            metrics,
+        });
+        let log =
+            Self { queue, shared: Arc::clone(&shared), durability: options.durability, on_failure: options.on_failure };
+        writer::start(options, entries, shared)?;
+        Ok(log)
+    }
+
+    /// Whether [`AuditLog::open`] could go on in `directory`. Nothing is made or written.
+    ///
+    /// # Errors
+    /// When its segments cannot be read and written.
+    pub fn try_open(directory: &std::path::Path) -> std::io::Result<()> {
+        recovery::try_recover(directory)
+    }
+
+    /// Hands over a `begin` line, waiting for room in the queue.
+    ///
+    /// # Errors
+    /// When the log cannot be written, and requests must not go on without.
+    pub async fn begin(&self, record: Record) -> Result<Ticket, Unrecorded> {
+        let until = Instant::now() + PATIENCE;
+        if !self.is_writable() {
+            return match self.on_failure {
+                OnAuditFailure::Refuse => Err(Unrecorded),
+                OnAuditFailure::Continue => {
+                    self.keep_or_lose(&record);
+                    Ok(Ticket(Wait::Over))
+                }
+            };
+        }
+        let Some(json) = serialise(&record) else { return self.without_record() };
+        let (done, wait) = oneshot::channel();
+        let (entry, ticket) = match self.durability {
+            Durability::Relaxed => (Entry::Record(json), Wait::Over),
+            Durability::Durable => {
+                let ticket = Wait::Written { done: wait, on_failure: self.on_failure, until };
+                (Entry::Begin(json, done), ticket)
+            }
+        };
+        match tokio::time::timeout_at(until.into(), self.queue.send(entry)).await {
+            Ok(Ok(())) => Ok(Ticket(ticket)),
+            _ => self.without_record(),
+        }
+    }
+
+    /// Hands over a record, waiting for room in the queue.
+    pub async fn write(&self, record: Record) {
+        if self.on_failure == OnAuditFailure::Continue && !self.is_writable() {
+            return self.keep_or_lose(&record);
+        }
+        let Some(json) = serialise(&record) else { return self.shared.lose(1) };
+        if self.queue.send(Entry::Record(json)).await.is_err() {
+            self.shared.lose(1); // the log has ended
+        }
+    }
+
+    /// Counts a request that was refused because it could not be recorded. The count is told by a `gap` line once the log
+    /// can be written again; such a refusal has no line of its own.
+    pub fn refused_unrecorded(&self) {
+        self.shared.missing.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.missing_now();
+        self.shared.metrics.refused.inc();
+    }
+
+    /// Blocks until all that was handed over is in the log and on disk, `within` at most; whether it is. Not for async code.
+    pub fn flush(&self, within: Duration) -> bool {
+        let (done, wait) = std_mpsc::channel();
+        self.queue.try_send(Entry::Flush(done)).is_ok() && wait.recv_timeout(within).is_ok()
+    }
+
+    /// Ends the log: what was handed over, a `stopped` line and a closing checkpoint are on disk when this returns `true`,
+    /// after `within` at most. Not for async code.
+    pub fn stop(&self, within: Duration) -> bool {
+        let (done, wait) = std_mpsc::channel();
+        self.queue.try_send(Entry::Stop(done)).is_ok() && wait.recv_timeout(within).is_ok()
+    }
+
+    /// Whether the last write succeeded and none hangs. While it is not so, nothing may be let through: it would go
+    /// unrecorded.
+    pub fn is_writable(&self) -> bool {
+        !self.shared.failed.load(Ordering::Relaxed) && !self.shared.hangs()
+    }
+
+    /// Whether a request may go on: the log can be written, or the configuration does not ask that it can.
+    pub fn admits(&self) -> bool {
+        self.on_failure == OnAuditFailure::Continue || self.is_writable()
+    }
+
+    /// Records that wait for the writer.
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    fn without_record(&self) -> Result<Ticket, Unrecorded> {
+        match self.on_failure {
+            OnAuditFailure::Refuse => Err(Unrecorded),
+            OnAuditFailure::Continue => {
+                self.shared.lose(1);
+                Ok(Ticket(Wait::Over))
+            }
+        }
+    }
+
+    /// Leaves a record for later if there is room.
+    fn keep_or_lose(&self, record: &Record) {
+        let kept = serialise(record).is_some_and(|json| self.queue.try_send(Entry::Record(json)).is_ok());
+        if !kept {
+            self.shared.lose(1);
+        }
+    }
+}
+
+impl Shared {
+    /// Counts records that are lost.
+    pub(super) fn lose(&self, records: u64) {
+        self.missing.lost.fetch_add(records, Ordering::Relaxed);
+        self.missing_now();
+        self.metrics.lost.inc_by(records);
+    }
+
+    fn missing_now(&self) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = u64::try_from(now).unwrap_or(u64::MAX).max(1);
+        let _ = self.missing.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes that writing failed.
+    pub(super) fn fail(&self) -> bool {
+        self.missing_now();
+        self.metrics.write_failures.inc();
+        !self.failed.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn set_busy(&self, busy: bool) {
+        let since = if busy { self.now_ms() } else { 0 };
+        self.busy_since.store(since, Ordering::Relaxed);
+    }
+
+    fn hangs(&self) -> bool {
+        let since = self.busy_since.load(Ordering::Relaxed);
+        since > 0 && u128::from(self.now_ms().saturating_sub(since)) > PATIENCE.as_millis()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+fn serialise(record: &Record) -> Option<Vec<u8>> {
+    let mut json = Vec::with_capacity(1024);
+    // Only a time beyond the year 9999 could be the cause.
+    match serde_json::to_writer(&mut json, record) {
+        Ok(()) => Some(json),
+        Err(error) => {
+            tracing::error!(%error, request_id = record.request_id, "a record cannot be written");
+            None
+        }
+    }
+}

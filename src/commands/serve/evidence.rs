@@ -1,0 +1,74 @@
+//! The audit log and what carries it away from this host.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::audit::ship::Shipper;
+use crate::audit::{AuditLog, Hash, Options, SigningKey, Tap};
+use crate::config::{AuditConfig, TelemetryConfig};
+use crate::telemetry::{LogExport, Metrics};
+
+/// The audit log, its export to a collector and the shipping of its segments.
+pub(super) struct Evidence {
+    pub(super) audit: AuditLog,
+    /// Taken at the end.
+    carriers: Mutex<(Option<LogExport>, Option<Shipper>)>,
+}
+
+impl Evidence {
+    /// Opens the log, with the key that the configuration names or this host has, and takes that key and the store's
+    /// identity out of `config`. `configuration` is the digest of the configuration's text.
+    pub(super) fn open(
+        config: &mut AuditConfig,
+        telemetry: &TelemetryConfig,
+        state: &Path,
+        configuration: [u8; 32],
+        metrics: &Metrics,
+    ) -> Result<Self, String> {
+        let key = config.signing_key.take().map_or_else(|| SigningKey::of_host(state), Ok)?;
+        let export = LogExport::start(telemetry, metrics.otlp.clone())
+            .map_err(|error| format!("records cannot be sent to the collector: {error}"))?;
+        let (export, tap) = export.unzip();
+        let options = Options {
+            directory: config.directory.clone(),
+            durability: config.durability,
+            on_failure: config.on_audit_failure,
+            commit_interval: config.commit_interval,
+            checkpoint_interval: config.checkpoint_interval,
+            segment_size: config.segment_size,
+            segment_age: config.segment_age,
+            key,
+            configuration: Hash(configuration),
+            tap: tap.map(|tap| -> Tap { Box::new(move |lines| tap.offer(lines)) }),
+        };
+        let audit = AuditLog::open(options, metrics.audit.clone())
+            .map_err(|error| format!("cannot keep the audit log in {}: {error}", config.directory.display()))?;
+        let shipper = Shipper::start(config.ship.take(), config.keep, &config.directory, metrics.ship.clone())
+            .map_err(|error| format!("segments cannot be shipped: {error}"))?;
+        Ok(Self { audit, carriers: Mutex::new((export, shipper)) })
+    }
+
+    /// Closes the log; whether all that was handed over is in it. What does not get away from here in time is shipped after
+    /// the next start. Not for async code.
+    pub(super) fn close(&self) -> bool {
+        let recorded = self.audit.stop(CLOSE);
+        let carriers = &mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (export, shipper) = std::mem::take(carriers);
+        if let Some(export) = export {
+            export.stop(EXPORT);
+        }
+        if let Some(shipper) = shipper {
+            let in_time = shipper.stop(SHIP);
+            tracing::info!(in_time, "shipped what is closed of the audit log");
+        }
+        recorded
+    }
+}
+
+/// Longest wait for the disk at the end.
+const CLOSE: Duration = Duration::from_secs(5);
+/// Longest wait for the collector: what it does not get is in the audit log.
+const EXPORT: Duration = Duration::from_secs(2);
+/// Longest wait for the store of segments.
+const SHIP: Duration = Duration::from_secs(5);
