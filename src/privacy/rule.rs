@@ -1,5 +1,7 @@
 //! What a detector in a table looks like.
 
+use std::ops::Range;
+
 use super::Kind;
 
 /// How sure a match is. Of two matches that cover the same text, the surer one names it.
@@ -44,6 +46,11 @@ pub(super) struct Rule {
     pub context: fn(&str, &str) -> bool,
     /// How sure a match is.
     pub proof: Proof,
+    /// Whether a match that holds another anchor of the rule is left to that one, so that long stretches are read once.
+    pub apart: bool,
+    /// Where the pattern only leads to the value, from the name that the anchor is in: what reads the value from the end of the
+    /// match on. Of the anchors in one name only the first is tried then.
+    pub read: Option<fn(&str, usize) -> Option<Range<usize>>>,
 }
 
 impl Rule {
@@ -65,6 +72,8 @@ impl Rule {
             check: |_| true,
             context: |_, _| true,
             proof: Proof::Checked,
+            apart: false,
+            read: None,
         }
     }
 }
