@@ -58,7 +58,6 @@ pub fn find(cursor: Cursor<'_>, start: usize, words: &mut Words<'_>, found: &mut
 fn may_follow_number(cursor: Cursor<'_>, start: usize) -> bool {
     let length = cursor.forth(start, 12, |byte| byte.is_ascii_digit()) - start;
     match (cursor.byte(start), length) {
-        (b'0', 1..) if cursor.byte(start + 1) == b'0' => length > 1,
         // A national number goes on without a blank.
         (b'0', _) => cursor.byte(start + length) != b' ',
         (b'1', 1) => cursor.forth(start + 2, 4, |byte| byte.is_ascii_digit()) == start + 5,
@@ -107,7 +106,9 @@ fn judge(
     let all = (1..=groups.len()).rev().find(|groups| count(*groups) <= MOST_DIGITS)?;
     let has = |byte: u8| groups.iter().take(all).any(|group| group.separator == byte);
     let total = count(all);
-    let is_prefixed = digits.starts_with(b"00")
+    // Behind a group with a digit it is the middle of an account number.
+    let is_prefixed = !is_after_number
+        && digits.starts_with(b"00")
         && !digits.starts_with(b"000")
         && all > 1
         && lengths.first() < Some(&6)
