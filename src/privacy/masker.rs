@@ -282,7 +282,8 @@ impl Compiled {
     /// The pattern, which the first call compiles.
     fn pattern(&self) -> Option<&Pattern> {
         let compile = || {
-            let regex = Regex::new(self.rule.pattern).ok()?;
+            let told = |error| tracing::error!(rule = self.rule.name, %error, "a rule of masking does not compile");
+            let regex = Regex::new(self.rule.pattern).map_err(told).ok()?;
             let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
             Some(Pattern { regex, group })
         };

@@ -15,6 +15,9 @@ pub(super) enum Proof {
     Hinted,
 }
 
+/// Reads a value of a text from this offset on.
+pub(super) type Read = fn(&str, usize) -> Option<Range<usize>>;
+
 /// A detector: literals that one pass over the text looks for, all rules at once, and a pattern that is tried where one of
 /// them was found.
 ///
@@ -50,7 +53,7 @@ pub(super) struct Rule {
     pub apart: bool,
     /// Where the pattern only leads to the value, from the name that the anchor is in: what reads the value from the end of the
     /// match on. Of the anchors in one name only the first is tried then.
-    pub read: Option<fn(&str, usize) -> Option<Range<usize>>>,
+    pub read: Option<Read>,
 }
 
 impl Rule {
