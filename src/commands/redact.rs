@@ -33,7 +33,7 @@ fn masker(arguments: &Arguments) -> Result<std::sync::Arc<Masker>, String> {
         Ok(load(path)?.privacy.masker())
     } else {
         let key = TagKey::random().map_err(|error| error.to_string())?;
-        Ok(Masker::new(Detectors::default(), key)?.into())
+        Ok(Masker::new(Detectors::default(), key).into())
     }
 }
 

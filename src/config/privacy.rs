@@ -25,7 +25,7 @@ pub(super) fn read(section: &Section<'_>, state: Option<&Path>) -> Option<Privac
     let own: Vec<Kind> = detectors.custom.iter().map(Custom::kind).collect();
     actions(section, &own, &mut detectors);
     let prompts = prompts(section, &own, &detectors);
-    let masker = section.usable("detectors", Masker::new(detectors, key))?;
+    let masker = Masker::new(detectors, key);
     sound.then(|| Privacy::new(masker, prompts, unkept))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use regex_automata::meta::Regex;
@@ -82,6 +82,11 @@ pub(super) struct Found {
 /// A rule, ready to be tried.
 struct Compiled {
     rule: &'static Rule,
+    /// Compiled where an anchor of the rule is first found; `None` if the pattern is none.
+    pattern: OnceLock<Option<Pattern>>,
+}
+
+struct Pattern {
     regex: Regex,
     /// The value's group; 0 is the whole match.
     group: usize,
@@ -89,30 +94,26 @@ struct Compiled {
 
 /// The rules of the tables, and the automaton that finds where to try them.
 pub(super) struct Rules {
-    anchors: AhoCorasick,
+    /// `None` if the literals are none, which a test rules out.
+    anchors: Option<AhoCorasick>,
     /// For each literal of `anchors`, the index of its rule.
     owners: Vec<usize>,
     compiled: Vec<Compiled>,
 }
 
-/// Compiled once for the process: they do not depend on the configuration.
-static RULES: LazyLock<Result<Rules, String>> = LazyLock::new(Rules::compile);
+/// Made once for the process, by the first scan: they do not depend on the configuration, and a start need not wait for them.
+static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
 
 /// The detectors, and what becomes of what they find.
 pub struct Masker {
-    rules: &'static Rules,
     detectors: Detectors,
     key: TagKey,
 }
 
 impl Masker {
-    /// The detectors with these actions. The first one compiles all rules, which takes some milliseconds.
-    ///
-    /// # Errors
-    /// Names the rule that does not compile, which is a fault of this program.
-    pub fn new(detectors: Detectors, key: TagKey) -> Result<Self, String> {
-        let rules = RULES.as_ref().map_err(Clone::clone)?;
-        Ok(Self { rules, detectors, key })
+    /// The detectors with these actions.
+    pub fn new(detectors: Detectors, key: TagKey) -> Self {
+        Self { detectors, key }
     }
 
     /// The same detectors with another key.
@@ -173,7 +174,7 @@ impl Masker {
     pub(super) fn find(&self, text: &str) -> Vec<Found> {
         let mut found = Vec::new();
         personal::find(text, &mut found);
-        self.rules.find(text, &mut found);
+        RULES.find(text, &mut found);
         for custom in &self.detectors.custom {
             // Each place is tried by itself, so that one match does not depend on where the text before it was cut.
             let mut at = 0;
@@ -205,58 +206,137 @@ pub(super) fn settle(found: &Found, taken: &mut usize) -> Option<Span> {
 }
 
 impl Rules {
-    pub(super) fn compile() -> Result<Self, String> {
+    pub(super) fn new() -> Self {
         let (mut literals, mut owners, mut compiled) = (Vec::new(), Vec::new(), Vec::new());
         for rule in personal::RULES.iter().chain(secret::rules()) {
-            if rule.back.max(rule.reach) > Rule::FURTHEST || rule.longest > Rule::LONGEST {
-                return Err(format!("{}: reaches too far", rule.name));
-            }
-            let regex = Regex::new(rule.pattern).map_err(|error| format!("{}: {error}", rule.name))?;
-            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
             literals.extend_from_slice(rule.anchors);
             owners.extend(std::iter::repeat_n(compiled.len(), rule.anchors.len()));
-            compiled.push(Compiled { rule, regex, group });
+            compiled.push(Compiled { rule, pattern: OnceLock::new() });
         }
         let anchors = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
             .build(literals)
-            .map_err(|error| error.to_string())?;
-        Ok(Self { anchors, owners, compiled })
+            .ok();
+        Self { anchors, owners, compiled }
     }
 
     /// Tries each rule at every place where one of its literals is.
     pub(super) fn find(&self, text: &str, found: &mut Vec<Found>) {
-        for hit in self.anchors.find_overlapping_iter(text) {
-            let rule = self.owners.get(hit.pattern().as_usize()).and_then(|owner| self.compiled.get(*owner));
-            found.extend(rule.and_then(|rule| rule.find(text, hit.start()..hit.end())));
+        let Some(anchors) = &self.anchors else {
+            // Nothing can be looked for, so nothing may be read.
+            found.push(Found { range: 0..text.len(), kind: Kind::OTHER_SECRET, proof: Proof::Hinted });
+            return;
+        };
+        let mut lasts = vec![Last::default(); self.compiled.len()];
+        for hit in anchors.find_overlapping_iter(text) {
+            let Some(owner) = self.owners.get(hit.pattern().as_usize()) else { continue };
+            let Some((rule, last)) = self.compiled.get(*owner).zip(lasts.get_mut(*owner)) else { continue };
+            if rule.rule.apart {
+                let waiting = last.waiting.replace(hit.range());
+                found.extend(waiting.and_then(|waiting| rule.find(text, waiting, hit.start())));
+            } else if rule.rule.read.is_none() || last.is_first_in_name(text, hit.start()) {
+                found.extend(rule.find(text, hit.range(), text.len()));
+            }
+        }
+        for (rule, last) in self.compiled.iter().zip(lasts) {
+            found.extend(last.waiting.and_then(|waiting| rule.find(text, waiting, text.len())));
         }
     }
 }
 
+/// What a pass knows of the anchors of a rule before.
+#[derive(Default, Clone)]
+struct Last {
+    /// The last one, where it is tried once the next is known.
+    waiting: Option<Range<usize>>,
+    /// The end of the last name, before which no anchor leads to another value.
+    name_end: usize,
+}
+
+impl Last {
+    /// Whether the anchor at `at` is to be tried: the first one in a name that a pattern can match to its end. The bounds are
+    /// those of `positions::LEAD`: any anchor in the last 42 bytes leads to the same value, none before the last 58 to any.
+    fn is_first_in_name(&mut self, text: &str, at: usize) -> bool {
+        const ONE: usize = 42;
+        const MOST: usize = 58;
+        if at < self.name_end {
+            return false;
+        }
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+        let rest = text.as_bytes().get(at..).unwrap_or_default();
+        let length = rest.iter().take(MOST + 1).take_while(|byte| is_part(byte)).count();
+        if length <= ONE {
+            self.name_end = at + length;
+        }
+        length <= MOST
+    }
+}
+
+/// Bytes of a match that is not tried at each place of a run.
+const LONG: usize = 1024;
+
+/// Whether what begins at `at` with a letter or digit goes on what stands before it.
+fn is_within_run(bytes: &[u8], at: usize) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    bytes.get(at).is_some_and(u8::is_ascii_alphanumeric)
+        && at.checked_sub(1).and_then(|before| bytes.get(before)).is_some_and(is_part)
+}
+
 impl Compiled {
-    /// What the rule finds around an anchor at `at`.
-    fn find(&self, text: &str, at: Range<usize>) -> Option<Found> {
+    /// The pattern, which the first call compiles.
+    fn pattern(&self) -> Option<&Pattern> {
+        let compile = || {
+            let told = |error| tracing::error!(rule = self.rule.name, %error, "a rule of masking does not compile");
+            let regex = Regex::new(self.rule.pattern).map_err(told).ok()?;
+            let group = regex.group_info().to_index(PatternID::ZERO, "v").unwrap_or(0);
+            Some(Pattern { regex, group })
+        };
+        self.pattern.get_or_init(compile).as_ref()
+    }
+
+    /// What the rule finds around an anchor at `at` and before `most`.
+    fn find(&self, text: &str, at: Range<usize>, most: usize) -> Option<Found> {
         let rule = self.rule;
         let is_anchored = rule.back == 0 && rule.reach == 0;
+        // A long match is tried where a run of its characters begins, not at every place within: a run is read once.
+        if rule.longest > LONG && is_within_run(text.as_bytes(), at.start) {
+            return None;
+        }
         let from = text.floor_char_boundary(at.start.saturating_sub(rule.back));
         let last = if is_anchored { from } else { at.end + rule.reach };
-        let to = text.floor_char_boundary(last + rule.longest);
+        let to = text.floor_char_boundary((last + rule.longest).min(most));
+        let Some(pattern) = self.pattern() else {
+            // What cannot be judged may not be read. A test sees to it that all patterns compile.
+            return Some(Found { range: from..to, kind: rule.kind, proof: Proof::Hinted });
+        };
         let anchored = if is_anchored { Anchored::Yes } else { Anchored::No };
         let input = Input::new(text).span(from..to).anchored(anchored);
-        let whole = self.regex.search(&input).filter(|whole| whole.start() <= last)?;
-        let range = if self.group == 0 {
-            whole.range()
+        let range = if let Some(read) = rule.read {
+            read(text, pattern.regex.search_half(&input)?.offset())?
         } else {
-            let mut captures = self.regex.create_captures();
-            self.regex.search_captures(&input, &mut captures);
-            captures.get_group(self.group)?.range()
+            pattern.value(&input, last)?
         };
         let value = text.get(range.clone())?;
         let before = text.get(text.floor_char_boundary(range.start.saturating_sub(Rule::FURTHEST))..range.start)?;
         let is_one = !value.is_empty() && (rule.check)(value) && (rule.context)(before, value);
         is_one.then_some(Found { range, kind: rule.kind, proof: rule.proof })
+    }
+}
+
+impl Pattern {
+    /// The value of a match that begins at `last` or before.
+    fn value(&self, input: &Input<'_>, last: usize) -> Option<Range<usize>> {
+        let whole = self.regex.search(input).filter(|whole| whole.start() <= last)?;
+        if self.group == 0 {
+            return Some(whole.range());
+        }
+        let mut captures = self.regex.create_captures();
+        // Within the match alone, for the search for groups costs by the length of what it may read.
+        let within = input.clone().span(whole.range()).anchored(Anchored::Yes);
+        self.regex.search_captures(&within, &mut captures);
+        Some(captures.get_group(self.group)?.range())
     }
 }
 

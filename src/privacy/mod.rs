@@ -1,7 +1,7 @@
 //! Personal data and secrets in text: found, counted, masked.
 //!
 //! One pass finds where something may begin: an Aho-Corasick automaton over the literals of all rules
-//! and a scan for digits, `@` and `:`. Only there a pattern or a reader is tried, each over a bounded stretch, and what it
+//! and a scan for digits, `@`, `:` and `-`. Only there a pattern or a reader is tried, each over a bounded stretch, and what it
 //! finds is validated (check digits, number ranges, words near by). So the work is linear in the text, and what is found at a
 //! place depends on a bounded piece of text around it, which is why a stream is masked as the whole text would be.
 

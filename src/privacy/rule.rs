@@ -1,5 +1,7 @@
 //! What a detector in a table looks like.
 
+use std::ops::Range;
+
 use super::Kind;
 
 /// How sure a match is. Of two matches that cover the same text, the surer one names it.
@@ -12,6 +14,9 @@ pub(super) enum Proof {
     /// Words near by, or randomness, and little more.
     Hinted,
 }
+
+/// Reads a value of a text from this offset on.
+pub(super) type Read = fn(&str, usize) -> Option<Range<usize>>;
 
 /// A detector: literals that one pass over the text looks for, all rules at once, and a pattern that is tried where one of
 /// them was found.
@@ -33,7 +38,8 @@ pub(super) struct Rule {
     pub back: usize,
     /// How far after the anchor's end a match may begin, at most [`Rule::FURTHEST`].
     pub reach: usize,
-    /// Bytes of the longest match, at most [`Rule::LONGEST`].
+    /// Bytes of the longest match, at most [`Rule::LONGEST`]. Above 1024, a match that begins with a letter or digit is not
+    /// tried after a letter, digit, `_`, `-` or `.`: the reading of long runs has to stay linear.
     pub longest: usize,
     /// `regex-automata`'s syntax, with case unless it says `(?i)`. Where only a part is the value, that part is group `v`.
     pub pattern: &'static str,
@@ -43,6 +49,11 @@ pub(super) struct Rule {
     pub context: fn(&str, &str) -> bool,
     /// How sure a match is.
     pub proof: Proof,
+    /// Whether a match that holds another anchor of the rule is left to that one, so that long stretches are read once.
+    pub apart: bool,
+    /// Where the pattern only leads to the value, from the name that the anchor is in: what reads the value from the end of the
+    /// match on. Of the anchors in one name only the first is tried then.
+    pub read: Option<Read>,
 }
 
 impl Rule {
@@ -64,6 +75,8 @@ impl Rule {
             check: |_| true,
             context: |_, _| true,
             proof: Proof::Checked,
+            apart: false,
+            read: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::credential::Secret;
 
 fn masker() -> Masker {
-    Masker::new(Detectors::default(), TagKey::new(&Secret::new(b"tests".to_vec()))).unwrap()
+    Masker::new(Detectors::default(), TagKey::new(&Secret::new(b"tests".to_vec())))
 }
 
 fn kinds(text: &str) -> Vec<(Kind, String)> {
@@ -22,6 +22,22 @@ fn in_pieces(masker: &Masker, text: &str, cuts: &[usize]) -> (String, Findings) 
     stream.push(&text[at..], &mut out);
     let findings = stream.finish(&mut out);
     (out, findings)
+}
+
+/// The first scan makes them, which has nobody to tell a fault to.
+#[test]
+fn every_rule_compiles_and_keeps_its_bounds() {
+    let rules = Rules::new();
+    assert!(rules.anchors.is_some());
+    for compiled in &rules.compiled {
+        let rule = compiled.rule;
+        if let Err(error) = Regex::new(rule.pattern) {
+            panic!("{}: {error}", rule.name);
+        }
+        assert!(rule.back.max(rule.reach) <= Rule::FURTHEST && rule.longest <= Rule::LONGEST, "{}", rule.name);
+        let is_literal = |anchor: &&str| anchor.len() >= 2 && !anchor.bytes().any(|byte| byte.is_ascii_uppercase());
+        assert!(!rule.anchors.is_empty() && rule.anchors.iter().all(is_literal), "{}", rule.name);
+    }
 }
 
 #[test]

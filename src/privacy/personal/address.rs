@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::cursor::{Cursor, is_word};
-use super::{Found, Kind, Proof, Topics, context};
+use super::{Found, Kind, Proof, Topics, Words};
 
 /// The longest IPv6 address in text, `ffff:` six times and an IPv4 address.
 const LONGEST_V6: usize = 45;
 
 /// The IPv4 address that begins at `start`, with the length of its network.
-pub fn find_v4(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
+pub fn find_v4(cursor: Cursor<'_>, start: usize, words: &mut Words<'_>, found: &mut Vec<Found>) {
     // 15 bytes are the longest address; one more shows that it goes on.
     let end = cursor.forth(start, 16, |byte| byte.is_ascii_digit() || byte == b'.');
     let run = cursor.get(start..end);
@@ -22,7 +22,7 @@ pub fn find_v4(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     let before = cursor.byte_before(start);
     let comes_from = before == b'.' || before == b'-' && cursor.byte_before(start.saturating_sub(1)).is_ascii_digit();
     // "v1.2.3.4" is one word before it; "version 1.2.3.4" is told by the word.
-    if goes_on || comes_from || context::around(cursor, start..start + length).has(Topics::VERSION) {
+    if goes_on || comes_from || words.around(start..start + length).has(Topics::VERSION) {
         return;
     }
     let end = start + length + network(cursor, start + length, 32);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 
 use super::cursor::Cursor;
 
@@ -156,34 +156,105 @@ static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
     AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::Standard)
+        .kind(Some(AhoCorasickKind::DFA))
         .build(WORDS.iter().map(|(word, _)| word))
         .ok()
 });
 
-/// What stands around the value at `at`.
-pub fn around(cursor: Cursor<'_>, at: Range<usize>) -> Topics {
-    let before = topics(cursor, at.start.saturating_sub(BEFORE)..at.start, |_| true);
-    // After a value, only what belongs to it: the rest of its line or sentence.
-    let end = (at.end + AFTER).min(cursor.len());
-    let end = (at.end..end).find(|at| matches!(cursor.byte(*at), b'\n' | b'.' | b';')).unwrap_or(end);
-    let after = topics(cursor, at.end..end, |at| at.len() > 2);
-    before.or(after)
+/// The words of a text that speak of something, looked for once wherever values ask for what is around them.
+pub struct Words<'t> {
+    cursor: Cursor<'t>,
+    /// Where they are and what of, by their ends.
+    hits: Vec<(Range<usize>, Topics)>,
+    /// The stretch that `hits` is of.
+    read: Range<usize>,
 }
 
-fn topics(cursor: Cursor<'_>, range: Range<usize>, takes: impl Fn(Range<usize>) -> bool) -> Topics {
-    let Some((finder, bytes)) = FINDER.as_ref().zip(cursor.bytes().get(range.clone())) else { return Topics::NONE };
-    let mut topics = Topics::NONE;
-    for hit in finder.find_overlapping_iter(bytes) {
-        let begins = !cursor.byte_before(range.start + hit.start()).is_ascii_alphabetic();
-        // Of short words nothing may go on, or "sin" would be in "since".
-        let ends = hit.len() > 4 || !cursor.byte(range.start + hit.end()).is_ascii_alphabetic();
-        if begins
-            && ends
-            && takes(hit.range())
-            && let Some((_, topic)) = WORDS.get(hit.pattern().as_usize())
-        {
-            topics = topics.or(*topic);
+impl<'t> Words<'t> {
+    pub fn new(text: &'t str) -> Self {
+        Self { cursor: Cursor::new(text), hits: Vec::new(), read: 0..0 }
+    }
+
+    /// What stands around the value at `at`.
+    pub fn around(&mut self, at: Range<usize>) -> Topics {
+        let begin = at.start.saturating_sub(BEFORE);
+        // After a value, only what belongs to it: the rest of its line or sentence.
+        let end = (at.end + AFTER).min(self.cursor.len());
+        let end = (at.end..end).find(|at| matches!(self.cursor.byte(*at), b'\n' | b'.' | b';')).unwrap_or(end);
+        self.read_to(begin, end);
+        let first = self.hits.partition_point(|(hit, _)| hit.end <= begin);
+        let near = self.hits.get(first..).unwrap_or_default().iter().take_while(|(hit, _)| hit.end <= end);
+        let counts =
+            |hit: &Range<usize>| hit.start >= begin && hit.end <= at.start || hit.start >= at.end && hit.len() > 2;
+        near.filter(|(hit, _)| counts(hit)).fold(Topics::NONE, |topics, (_, topic)| topics.or(*topic))
+    }
+
+    /// Sees to it that the words from `begin` to `end` are known.
+    fn read_to(&mut self, begin: usize, end: usize) {
+        if !(self.read.start..=self.read.end).contains(&begin) {
+            // The next value that asks may begin a little before this one.
+            let begin = begin.saturating_sub(BEFORE);
+            self.hits.clear();
+            self.read = begin..begin;
+        }
+        let (Some(finder), true) = (FINDER.as_ref(), self.read.end < end) else { return };
+        if self.hits.len() > MOST {
+            let old = self.hits.partition_point(|(hit, _)| hit.end + 2 * BEFORE <= begin);
+            self.hits.drain(..old);
+            self.read.start = begin.saturating_sub(BEFORE).max(self.read.start);
+        }
+        let from = self.read.end.saturating_sub(LONGEST).max(self.read.start);
+        let bytes = self.cursor.bytes().get(from..end).unwrap_or_default();
+        for hit in finder.find_overlapping_iter(bytes) {
+            let at = from + hit.start()..from + hit.end();
+            let begins = !self.cursor.byte_before(at.start).is_ascii_alphabetic();
+            // Of short words nothing may go on, or "sin" would be in "since".
+            let ends = hit.len() > 4 || !self.cursor.byte(at.end).is_ascii_alphabetic();
+            if begins
+                && ends
+                && at.end > self.read.end
+                && let Some((_, topic)) = WORDS.get(hit.pattern().as_usize())
+            {
+                self.hits.push((at, *topic));
+            }
+        }
+        self.read.end = end;
+    }
+}
+
+/// Bytes of the longest word, and words that are kept before those far back are forgotten.
+const LONGEST: usize = 24;
+const MOST: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn no_word_is_longer_than_what_is_read_again() {
+        assert!(WORDS.iter().all(|(word, _)| word.len() <= LONGEST));
+        assert!(FINDER.is_some());
+    }
+
+    proptest! {
+        /// What is kept between two values changes nothing.
+        #[test]
+        fn what_is_around_does_not_depend_on_what_was_asked_before(
+            parts in prop::collection::vec(
+                prop_oneof![Just("phone "), Just("sin"), Just(" bank. "), Just("tel\n"), Just("medical record 12 "), Just("é  ")],
+                0..400,
+            ),
+            steps in prop::collection::vec((0usize..200, 0usize..40, 0usize..4), 1..60),
+        ) {
+            let text = parts.concat();
+            let (mut words, mut at) = (Words::new(&text), 0);
+            for (step, length, back) in steps {
+                at = (at + step).saturating_sub(back);
+                let range = at.min(text.len())..(at + length).min(text.len());
+                prop_assert_eq!(words.around(range.clone()), Words::new(&text).around(range));
+            }
         }
     }
-    topics
 }

@@ -17,7 +17,7 @@ mod series;
 use super::Kind;
 use super::masker::Found;
 use super::rule::{Proof, Rule};
-use context::Topics;
+use context::{Topics, Words};
 use cursor::{Cursor, is_word};
 
 /// The rules for data of people that a literal gives away.
@@ -73,6 +73,7 @@ pub(super) const FURTHEST: usize = 512;
 /// Adds whatever of people's data is in the text, overlaps included.
 pub(super) fn find(text: &str, found: &mut Vec<Found>) {
     let cursor = Cursor::new(text);
+    let mut words = Words::new(text);
     let mut at = 0;
     while let Some(offset) = cursor.bytes().get(at..).and_then(|rest| rest.iter().position(|byte| gives_away(*byte))) {
         at += offset;
@@ -88,7 +89,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Found>) {
                 let start = cursor.back(at, LONGEST_WORD, is_word);
                 let end = cursor.forth(at, cursor.len(), is_word);
                 if end - start < LONGEST_WORD {
-                    find_word(cursor, start, end, found);
+                    find_word(cursor, start, end, &mut words, found);
                 }
                 at = end;
                 continue;
@@ -103,25 +104,25 @@ fn gives_away(byte: u8) -> bool {
 }
 
 /// What begins with the word at `start..end`, which has a digit.
-fn find_word(cursor: Cursor<'_>, start: usize, end: usize, found: &mut Vec<Found>) {
+fn find_word<'t>(cursor: Cursor<'t>, start: usize, end: usize, words: &mut Words<'t>, found: &mut Vec<Found>) {
     if end - start > 20 {
         crypto::find(cursor, start..end, found);
     }
     if end - start <= 34 {
-        series::find(cursor, start, found);
+        series::find(cursor, start, words, found);
         // One or two letters may be a group of their own: "AB 12 34 56 C", "DE 136 695 976".
         if matches!(cursor.byte_before(start), b' ' | b'-') {
             let before = cursor.back(start - 1, 3, is_word);
             if (1..=2).contains(&(start - 1 - before))
                 && cursor.get(before..start - 1).bytes().all(|byte| byte.is_ascii_alphabetic())
             {
-                series::find(cursor, before, found);
+                series::find(cursor, before, words, found);
             }
         }
     }
     if cursor.byte(start).is_ascii_digit() {
-        phone::find(cursor, start, found);
-        address::find_v4(cursor, start, found);
+        phone::find(cursor, start, words, found);
+        address::find_v4(cursor, start, words, found);
     }
     address::find_cisco_mac(cursor, start, end, found);
 }

@@ -1,5 +1,7 @@
 //! Numbers that states, banks and health services give, with their shapes and check digits.
 
+use std::sync::LazyLock;
+
 use super::check::{self, last, luhn, mod11_10, number, weighted};
 use super::series::is_card;
 use super::{Kind, Proof, Topics};
@@ -149,16 +151,21 @@ const IBANS: &str = "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BI27BR29BY28CH21CR22CY2
     GE22GI23GL18GR27GT28HN28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27MD24ME22MK19MN20MR27MT31MU30\
     NI28NL18NO15OM23PK24PL28PS29PT25QA29RO24RS22RU33SA24SC31SD18SE24SI19SK24SM27SO23ST25SV28TL23TN24TR26UA29VA22VG24XK20YE30";
 
-/// Whether it is an account number of the country's length whose check digits fit.
-pub fn is_iban(text: &[u8]) -> bool {
-    let [first, second, third, fourth, ..] = text else { return false };
-    if !(first.is_ascii_uppercase() && second.is_ascii_uppercase() && third.is_ascii_digit() && fourth.is_ascii_digit())
-    {
-        return false;
-    }
-    let country = IBANS.as_bytes().chunks_exact(4).find(|entry| entry.starts_with(&[*first, *second]));
-    country.is_some_and(|entry| part(entry, 2, 4) == text.len() as u64) && check::mod97(text)
+/// The length of the account numbers that begin as the text does: a country, two check digits.
+pub fn iban_length(text: &[u8]) -> Option<usize> {
+    let [first @ b'A'..=b'Z', second @ b'A'..=b'Z', b'0'..=b'9', b'0'..=b'9', ..] = text else { return None };
+    let at = usize::from(first - b'A') * 26 + usize::from(second - b'A');
+    IBAN_LENGTHS.get(at).copied().filter(|length| *length > 0).map(usize::from)
 }
+
+/// The lengths by both letters of the country, 0 where there are no such numbers.
+static IBAN_LENGTHS: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let length = |first: u8, second: u8| {
+        let entry = IBANS.as_bytes().chunks_exact(4).find(|entry| entry.starts_with(&[first, second]));
+        entry.and_then(|entry| u8::try_from(part(entry, 2, 4)).ok()).unwrap_or_default()
+    };
+    (b'A'..=b'Z').flat_map(|first| (b'A'..=b'Z').map(move |second| length(first, second))).collect()
+});
 
 fn is_aba(text: &[u8]) -> bool {
     matches!(part(text, 0, 2), 0..=12 | 21..=32 | 61..=72 | 80)

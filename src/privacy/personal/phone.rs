@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::cursor::{Cursor, is_word};
-use super::{Found, Kind, Proof, Topics, check, context};
+use super::{Found, Kind, Proof, Topics, Words, check};
 
 /// Digits of the longest number, and bytes of one with its separators.
 const MOST_DIGITS: usize = 15;
@@ -18,7 +18,7 @@ struct Group {
 }
 
 /// The number whose first digits begin at `start`.
-pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
+pub fn find(cursor: Cursor<'_>, start: usize, words: &mut Words<'_>, found: &mut Vec<Found>) {
     let mut begin = start;
     if cursor.byte_before(begin) == b'(' {
         begin -= 1;
@@ -34,11 +34,14 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     if is_rest {
         return;
     }
-    let (groups, digits) = read(cursor, start);
     let is_after_number = before == b' ' && before_that.is_ascii_digit();
+    if is_after_number && !is_plus && !may_follow_number(cursor, start) {
+        return;
+    }
+    let (groups, digits) = read(cursor, start);
     let Some((length, proof)) = judge(&groups, &digits, is_plus, is_after_number, || {
         let end = groups.last().map_or(start, |group| group.end);
-        !is_after_number && context::around(cursor, begin..end).has(Topics::PHONE)
+        !is_after_number && words.around(begin..end).has(Topics::PHONE)
     }) else {
         return;
     };
@@ -51,8 +54,20 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
     found.push(Found { range: begin..extension(cursor, end), kind: Kind::PHONE_NUMBER, proof });
 }
 
+/// Whether the first group is one that a number has although another stands before it; most columns of numbers have none.
+fn may_follow_number(cursor: Cursor<'_>, start: usize) -> bool {
+    let length = cursor.forth(start, 12, |byte| byte.is_ascii_digit()) - start;
+    match (cursor.byte(start), length) {
+        // A national number goes on without a blank.
+        (b'0', _) => cursor.byte(start + length) != b' ',
+        (b'1', 1) => cursor.forth(start + 2, 4, |byte| byte.is_ascii_digit()) == start + 5,
+        (b'1', 11) => true,
+        (_, length) => length == 3,
+    }
+}
+
 /// The groups from `start` on, with at most one separator and brackets between two, and all their digits.
-fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 40]>) {
+fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 32]>) {
     let (mut groups, mut digits) = (SmallVec::new(), SmallVec::new());
     let (mut at, mut separator) = (start, 0);
     loop {
@@ -91,7 +106,9 @@ fn judge(
     let all = (1..=groups.len()).rev().find(|groups| count(*groups) <= MOST_DIGITS)?;
     let has = |byte: u8| groups.iter().take(all).any(|group| group.separator == byte);
     let total = count(all);
-    let is_prefixed = digits.starts_with(b"00")
+    // Behind a group with a digit it is the middle of an account number.
+    let is_prefixed = !is_after_number
+        && digits.starts_with(b"00")
         && !digits.starts_with(b"000")
         && all > 1
         && lengths.first() < Some(&6)

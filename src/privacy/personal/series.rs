@@ -1,20 +1,43 @@
 //! Values that are one word or a few with one separator between: `078-05-1120`, `AB 12 34 56 C`, `DE89 3704 ...`.
 
+use std::sync::LazyLock;
+
 use smallvec::SmallVec;
 
 use super::cursor::{Cursor, is_word};
 use super::nation::{self, Number};
-use super::{Found, Kind, Proof, Topics, check, context};
+use super::{Found, Kind, Proof, Topics, Words, check};
 
 /// Characters of the longest value, an IBAN.
 const LONGEST: usize = 34;
 
+/// The numbers by how many characters they have.
+static BY_LENGTH: LazyLock<Vec<Vec<&'static Number>>> = LazyLock::new(|| {
+    let of = |length| nation::NUMBERS.iter().filter(|number| number.shape.len() == length).collect();
+    (0..=LONGEST).map(of).collect()
+});
+
+/// The groups that some number has, and what they begin with, packed and sorted.
+static BEGINNINGS: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let all = nation::NUMBERS.iter().flat_map(|number| number.groups);
+    let mut beginnings: Vec<u64> =
+        all.flat_map(|groups| (1..=groups.len()).filter_map(|length| groups.get(..length).map(packed))).collect();
+    beginnings.sort_unstable();
+    beginnings.dedup();
+    beginnings
+});
+
+/// The lengths of at most 12 groups as one number.
+fn packed(groups: &[u8]) -> u64 {
+    groups.iter().fold(1, |packed, length| packed << 5 | u64::from(*length.min(&31)))
+}
+
 /// Adds what begins with the word at `start`.
-pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
+pub fn find(cursor: Cursor<'_>, start: usize, words: &mut Words<'_>, found: &mut Vec<Found>) {
     if goes_back(cursor, start) {
         return;
     }
-    let mut joined: SmallVec<[u8; LONGEST]> = SmallVec::new();
+    let mut joined: SmallVec<[u8; 36]> = SmallVec::new();
     let mut groups: SmallVec<[u8; 12]> = SmallVec::new();
     let (mut at, mut separator, mut has_lower) = (start, None, false);
     let mut topics = None;
@@ -30,9 +53,14 @@ pub fn find(cursor: Cursor<'_>, start: usize, found: &mut Vec<Found>) {
         groups.push(u8::try_from(word.len()).unwrap_or(u8::MAX));
         // Between groups of another value, such as an IBAN, any four digits in a row look like some number's.
         let is_inside = groups.len() > 1 && joined.len() < 13 && separator == Some(b' ') && is_after_number;
+        let may_be_iban = nation::iban_length(&joined).is_some();
+        let is_known = groups.len() == 1 || BEGINNINGS.binary_search(&packed(&groups)).is_ok();
+        if groups.len() > 3 && !is_known && !may_be_iban {
+            return;
+        }
         if joined.len() > 5 && !is_inside && !goes_on(cursor, end) {
-            let topics = &mut || *topics.get_or_insert_with(|| context::around(cursor, start..end));
-            evaluate(&joined, &groups, has_lower, topics, |kind, proof| {
+            let topics = &mut || *topics.get_or_insert_with(|| words.around(start..end));
+            evaluate(&joined, &groups, is_known, has_lower, topics, |kind, proof| {
                 found.push(Found { range: start..end, kind, proof });
             });
         }
@@ -66,14 +94,16 @@ fn goes_on(cursor: Cursor<'_>, end: usize) -> bool {
 fn evaluate(
     joined: &[u8],
     groups: &[u8],
+    is_known: bool,
     has_lower: bool,
     topics: &mut dyn FnMut() -> Topics,
     mut add: impl FnMut(Kind, Proof),
 ) {
-    if nation::is_iban(joined) {
+    if nation::iban_length(joined) == Some(joined.len()) && check::mod97(joined) {
         add(Kind::IBAN, Proof::Checked);
     }
-    for number in nation::NUMBERS.iter().filter(|number| has_shape(number, joined)) {
+    let numbers = BY_LENGTH.get(joined.len()).into_iter().flatten().filter(|_| is_known);
+    for number in numbers.filter(|number| has_shape(number, joined)) {
         let is_grouped = match groups.len() {
             1 => number.kind != Kind::KR_DRIVER_LICENSE || topics().has(Topics::DRIVER),
             _ => number.groups.contains(&groups),

@@ -4,6 +4,10 @@
 //! (from letter to digit, from lower to upper case) is low for words and for identifiers made of words: a random string of
 //! lower case and digits turns at 40% of its places, one of hexadecimal at 47%, `getUserName2` at 27%, prose at 0.
 
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 /// Bits a character.
 #[allow(clippy::cast_precision_loss, reason = "lengths are far below 2^52")]
 pub(super) fn entropy(value: &str) -> f64 {
@@ -29,17 +33,16 @@ pub(super) fn irregular(value: &str) -> bool {
 
 /// Whether the value stands for one that the reader is to put there.
 pub(super) fn placeholder(value: &str) -> bool {
-    let lower = value.to_ascii_lowercase();
-    PLACEHOLDERS.iter().any(|word| lower.contains(word)) || longest_repeat(&lower) * 3 > lower.len()
+    static FINDER: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+        AhoCorasick::builder().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(PLACEHOLDERS).ok()
+    });
+    longest_repeat(value) * 3 > value.len() || FINDER.as_ref().is_some_and(|finder| finder.is_match(value))
 }
 
 /// Whether the value is drawn at random rather than written: a key, not a word, a path or an identifier.
 pub(super) fn random(value: &str) -> bool {
-    if placeholder(value) {
-        return false;
-    }
     if uuid(value) {
-        return true;
+        return !placeholder(value);
     }
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.bytes().filter(u8::is_ascii_alphabetic).count();
@@ -49,7 +52,10 @@ pub(super) fn random(value: &str) -> bool {
     }
     // Without a digit only a wild mix of case is a sign.
     let wanted = if digits >= 2 { TURNS } else { 2 * TURNS };
-    turns >= 3 && turns * 100 >= wanted * pairs && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
+    turns >= 3
+        && turns * 100 >= wanted * pairs
+        && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
+        && !placeholder(value)
 }
 
 /// The same beside a name that says so: fewer turns are enough, for the name has said the rest.
@@ -112,7 +118,7 @@ enum Class {
 }
 
 fn longest_repeat(value: &str) -> usize {
-    value.as_bytes().chunk_by(|a, b| a == b).map(<[u8]>::len).max().unwrap_or(0)
+    value.as_bytes().chunk_by(u8::eq_ignore_ascii_case).map(<[u8]>::len).max().unwrap_or(0)
 }
 
 /// Bits a character of a token that its prefix makes known: 16 random hexadecimal digits have above 3, `xxxx` has 0.

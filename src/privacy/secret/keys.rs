@@ -57,7 +57,7 @@ pub(super) const RULES: &[Rule] = &[
             Kind::JWT,
             "jwt",
             &["eyj"],
-            r"ey[0-9A-Za-z]{15,}[0-9A-Za-z_/+=-]*\.ey[0-9A-Za-z_/+=-]{12,}\.(?:[0-9A-Za-z_/\\+-]{10,}={0,2})?",
+            r"ey[0-9A-Za-z]{15,}[0-9A-Za-z_-]*={0,2}\.ey[0-9A-Za-z_/+=-]{12,}\.(?:[0-9A-Za-z_/\\+-]{10,}={0,2})?",
         )
     },
     // RFC 7516: five parts, the second being the wrapped key.
@@ -73,9 +73,9 @@ pub(super) const RULES: &[Rule] = &[
     },
     // A token that is base64 once more: `eyJ` becomes `ZXlK`.
     Rule {
-        longest: 8192,
+        longest: 2048,
         check: |value| varied(value) && decoded(value).is_some_and(|bytes| is_header(&bytes)),
-        ..Rule::new(Kind::JWT, "jwt_in_base64", &["zxlk"], r"ZXlK[0-9A-Za-z_/+-]{40,}={0,2}")
+        ..Rule::new(Kind::JWT, "jwt_in_base64", &["zxlk"], r"ZXlK[0-9A-Za-z_-]{40,}={0,2}")
     },
 ];
 

@@ -1,59 +1,89 @@
 //! Values that the name before them calls a secret: assignments, settings, arguments.
 
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+
 use super::super::Kind;
 use super::super::rule::{Proof, Rule};
 use super::chance::{entropy, placeholder, random, random_enough, serial, uuid};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
-        longest: 640,
+        longest: 160,
         context: is_position,
         proof: Proof::Hinted,
-        ..Rule::new(
-            Kind::GENERIC_SECRET,
-            "named_quoted",
-            NAMES,
-            concat!(name!(), r#"\\{0,2}["'`](?P<v>[^\s"'`\\]{6,400})(?:["'`\\]|$)"#),
-        )
+        read: Some(read),
+        ..Rule::new(Kind::GENERIC_SECRET, "named", NAMES, LEAD)
     },
     Rule {
-        longest: 640,
-        context: is_position,
-        proof: Proof::Hinted,
-        ..Rule::new(
-            Kind::GENERIC_SECRET,
-            "named_bare",
-            NAMES,
-            concat!(name!(), r#"(?P<v>[0-9A-Za-z_.=~+/@%!$#*^:?|-]{6,400})(?:[\s;,"'`<&)\]}\\]|$)"#),
-        )
-    },
-    Rule {
-        longest: 640,
+        longest: 160,
         context: is_of_provider,
         proof: Proof::Hinted,
-        ..Rule::new(
-            Kind::OTHER_SECRET,
-            "provider",
-            PROVIDERS,
-            concat!(name!(), r#"\\{0,2}["'`(]{0,2}(?P<v>[0-9A-Za-z_.=~+/%:|-]{12,400})(?:[\s;,"'`<&)\]}\\]|$)"#),
-        )
+        read: Some(read_key),
+        ..Rule::new(Kind::OTHER_SECRET, "provider", PROVIDERS, LEAD)
     },
 ];
 
 /// From an anchor to the value: the rest of the name, perhaps its type, an assignment in one of many languages.
-macro_rules! name {
-    () => {
-        r#"[0-9A-Za-z_]{2,16}[0-9A-Za-z_.-]{0,40}\\?["'`\])]{0,2}(?:[ \t]{1,24}(?:[a-z]{1,10}[ \t]{1,4})?)?(?::[ \t]{0,2}[&'A-Za-z<>: ]{1,20}[ \t])?(?:(?::{0,3}|[?.+|])=[=>]?|::?|->|\|\||,|>|is[ \t])[ \t=(]{0,6}(?:[>,]?[\r\n]{1,2}[ \t]{0,24})?"#
+const LEAD: &str = r#"[0-9A-Za-z_]{2,16}[0-9A-Za-z_.-]{0,40}\\?["'`\])]{0,2}(?:[ \t]{1,24}(?:[a-z]{1,10}[ \t]{1,4})?)?(?::[ \t]{0,2}[&'A-Za-z<>: ]{1,20}[ \t])?(?:(?::{0,3}|[?.+|])=[=>]?|::?|->|\|\||,|>|is[ \t])[ \t=(]{0,6}(?:[>,]?[\r\n]{1,2}[ \t]{0,24})?"#;
+
+/// Bytes of the longest value.
+const LONGEST: usize = 400;
+
+/// The value at `at`, in quotes or without.
+fn read(text: &str, at: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let start = at + run(bytes, at, 2, |byte| byte == b'\\');
+    if bytes.get(start).is_some_and(|byte| b"\"'`".contains(byte)) {
+        let inside = |byte| !matches!(byte, b'\t'..=b'\r' | b' ' | b'"' | b'\'' | b'`' | b'\\');
+        let end = start + 1 + run(bytes, start + 1, LONGEST, inside);
+        let value = text.get(start + 1..end).filter(|value| value.len() >= 6 && !value.contains(char::is_whitespace));
+        let is_closed = bytes.get(end).is_none_or(|byte| b"\"'`\\".contains(byte));
+        return value.filter(|_| is_closed).map(|_| start + 1..end);
+    }
+    let inside = |byte| {
+        matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b'=' | b'~' | b'+' | b'/' | b'@' | b'%' | b'!'
+            | b'$' | b'#' | b'*' | b'^' | b':' | b'?' | b'|' | b'-')
     };
+    if start > at { None } else { bare(text, at, 6, inside) }
 }
-use name;
+
+/// The value at `at` that only has characters of keys.
+fn read_key(text: &str, at: usize) -> Option<Range<usize>> {
+    let bytes = text.as_bytes();
+    let at = at + run(bytes, at, 2, |byte| byte == b'\\');
+    let at = at + run(bytes, at, 2, |byte| b"\"'`(".contains(&byte));
+    bare(
+        text,
+        at,
+        12,
+        |byte| matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b'=' | b'~' | b'+' | b'/' | b'%' | b':' | b'|' | b'-'),
+    )
+}
+
+/// The bytes from `at` on that are `inside`, where they are at least `least` and something follows that ends a value.
+fn bare(text: &str, at: usize, least: usize, inside: impl Fn(u8) -> bool) -> Option<Range<usize>> {
+    let end = at + run(text.as_bytes(), at, LONGEST, inside);
+    let next = text.get(end..)?.chars().next();
+    let is_ended = next.is_none_or(|c| c.is_whitespace() || ";,\"'`<&)]}\\".contains(c));
+    (end - at >= least && is_ended).then_some(at..end)
+}
+
+/// How many bytes from `at` on satisfy `of`, at most `most`.
+fn run(bytes: &[u8], at: usize, most: usize, of: impl Fn(u8) -> bool) -> usize {
+    bytes.get(at..).unwrap_or_default().iter().take(most).take_while(|byte| of(**byte)).count()
+}
 
 /// Whether a name such as `db_password` or `x-api-key` stands before the value, and the value is such a thing.
 fn is_position(before: &str, value: &str) -> bool {
-    let Some(name) = name_in(before, NAMES) else {
+    static NAME: LazyLock<Words> = LazyLock::new(|| Words::new(NAMES));
+    static NO_SECRET: LazyLock<Words> = LazyLock::new(|| Words::new(NOT_SECRET));
+    let Some(name) = name_in(before, &NAME) else {
         return false;
     };
-    if NOT_SECRET.iter().any(|word| name.contains(word)) || NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end)) {
+    if NO_SECRET.are_in(&name) || NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end)) {
         return false;
     }
     let is_quoted = before.ends_with(QUOTES);
@@ -72,7 +102,8 @@ fn is_position(before: &str, value: &str) -> bool {
 
 /// Whether the value is a key of the provider that is named before it.
 fn is_of_provider(before: &str, value: &str) -> bool {
-    let Some(name) = name_in(before, PROVIDERS) else {
+    static PROVIDER: LazyLock<Words> = LazyLock::new(|| Words::new(PROVIDERS));
+    let Some(name) = name_in(before, &PROVIDER) else {
         return false;
     };
     if NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end) && !end.ends_with("id")) || !stands_out(before) {
@@ -127,16 +158,32 @@ fn is_password(value: &str, is_quoted: bool) -> bool {
 }
 
 /// The whole name around the last of `words` before the value, in lower case.
-fn name_in(before: &str, words: &[&str]) -> Option<String> {
-    let lower = before.to_ascii_lowercase();
-    let at = words.iter().filter_map(|word| lower.rfind(word)).max()?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let start = lower
-        .get(..at)?
-        .rfind(|c| !is_part(c))
-        .map_or(0, |end| end + lower.get(end..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
-    let end = lower.get(at..)?.find(|c| !is_part(c)).map_or(lower.len(), |length| at + length);
-    lower.get(start..end).map(str::to_owned)
+fn name_in(before: &str, words: &Words) -> Option<String> {
+    let at = words.last_in(before)?;
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let (head, tail) = before.as_bytes().split_at_checked(at)?;
+    let start = at - head.iter().rev().take_while(|byte| is_part(byte)).count();
+    let end = at + tail.iter().take_while(|byte| is_part(byte)).count();
+    before.get(start..end).map(str::to_ascii_lowercase)
+}
+
+/// Words that are looked for all at once, without case. Without an automaton none of them is found.
+struct Words(Option<AhoCorasick>);
+
+impl Words {
+    fn new(words: &[&str]) -> Self {
+        let finder = AhoCorasick::builder().ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA)).build(words);
+        Self(finder.ok())
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        self.0.as_ref().is_some_and(|finder| finder.is_match(text))
+    }
+
+    /// Where the last of them begins.
+    fn last_in(&self, text: &str) -> Option<usize> {
+        self.0.as_ref()?.find_overlapping_iter(text).map(|hit| hit.start()).max()
+    }
 }
 
 /// Words for secrets. All begin a try, so they are as long as they can be.

@@ -7,7 +7,7 @@ use super::chance;
 
 /// The text with everything that was found replaced by `#`.
 fn masked(text: &str) -> String {
-    static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::compile().unwrap());
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::new);
     let mut found = Vec::new();
     RULES.find(text, &mut found);
     found.sort_by_key(|one| (one.range.start, one.range.end));

@@ -29,6 +29,7 @@ pub(super) const RULES: &[Rule] = &[
     // `curl -u user:password`, on one line or on lines that a backslash continues.
     Rule {
         longest: 1024,
+        apart: true,
         check: is_user_and_password,
         ..Rule::new(
             Kind::CURL_AUTH,
@@ -80,6 +81,7 @@ pub(super) const RULES: &[Rule] = &[
     // What a Secret of Kubernetes holds, before its kind and after. Names are masked with their values, as the block they are.
     Rule {
         longest: Rule::LONGEST,
+        apart: true,
         ..Rule::new(
             Kind::K8S_SECRET,
             "kubernetes_after_kind",
@@ -89,6 +91,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         longest: Rule::LONGEST,
+        apart: true,
         ..Rule::new(
             Kind::K8S_SECRET,
             "kubernetes_before_kind",
@@ -98,6 +101,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         longest: Rule::LONGEST,
+        apart: true,
         ..Rule::new(
             Kind::K8S_SECRET,
             "kubernetes_json",
@@ -107,6 +111,7 @@ pub(super) const RULES: &[Rule] = &[
     },
     Rule {
         longest: Rule::LONGEST,
+        apart: true,
         ..Rule::new(
             Kind::K8S_SECRET,
             "kubernetes_json_before_kind",
