@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::options::{Durability, OnAuditFailure, Options};
 use super::outage::Outages;
 use super::record::Record;
+use super::segment::MAX_LINE;
 use super::{recovery, writer};
 use crate::telemetry::AuditMetrics;
 
@@ -187,15 +188,28 @@ impl AuditLog {
 
     /// Blocks until all that was handed over is in the log and on disk, `within` at most; whether it is. Not for async code.
     pub fn flush(&self, within: Duration) -> bool {
-        let (done, wait) = std_mpsc::channel();
-        self.queue.try_send(Entry::Flush(done)).is_ok() && wait.recv_timeout(within).is_ok()
+        self.ask(Entry::Flush, within)
     }
 
     /// Ends the log: what was handed over, a `stopped` line and a closing checkpoint are on disk when this returns `true`,
     /// after `within` at most. Not for async code.
     pub fn stop(&self, within: Duration) -> bool {
+        self.ask(Entry::Stop, within)
+    }
+
+    /// Hands over a question, once there is room for it, and waits for its answer.
+    fn ask(&self, question: impl Fn(std_mpsc::Sender<()>) -> Entry, within: Duration) -> bool {
+        let until = Instant::now() + within;
         let (done, wait) = std_mpsc::channel();
-        self.queue.try_send(Entry::Stop(done)).is_ok() && wait.recv_timeout(within).is_ok()
+        let mut entry = question(done);
+        while let Err(failed) = self.queue.try_send(entry) {
+            match failed {
+                mpsc::error::TrySendError::Full(back) if Instant::now() < until => entry = back,
+                _ => return false,
+            }
+            std::thread::sleep(Duration::from_millis(5)); // the queue has no waiting with a bound outside of a runtime
+        }
+        wait.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok()
     }
 
     /// Whether the last write succeeded and none hangs. While it is not so, nothing may be let through: it would go
@@ -269,11 +283,19 @@ impl Shared {
     }
 }
 
+/// Longest record, so that its line is below what readers take for one.
+const MAX_RECORD: usize = MAX_LINE - 256;
+
 fn serialise(record: &Record) -> Option<Vec<u8>> {
     let mut json = Vec::with_capacity(1024);
     // Only a time beyond the year 9999 could be the cause.
     match serde_json::to_writer(&mut json, record) {
-        Ok(()) => Some(json),
+        Ok(()) if json.len() <= MAX_RECORD => Some(json),
+        Ok(()) => {
+            let bytes = json.len();
+            tracing::error!(bytes, request_id = record.request_id, "a record is longer than its readers take");
+            None
+        }
         Err(error) => {
             tracing::error!(%error, request_id = record.request_id, "a record cannot be written");
             None

@@ -56,6 +56,8 @@ pub(super) fn recover(directory: &Path) -> io::Result<Recovered> {
         return Err(Error::other(format!("{last} is not a file")));
     }
     let mut file = OpenOptions::new().read(true).append(true).open(&path)?;
+    // The process that made it may have ended before the file's name was on disk.
+    File::open(directory)?.sync_all()?;
     let mut end = scan(&mut file, last)?;
     if end.damage.is_none()
         && let Some(torn) = end.torn
@@ -125,10 +127,17 @@ fn heads(directory: &Path, names: &[SegmentName], own: u32) -> io::Result<Vec<Ch
     let mut heads: Vec<ChainHead> = Vec::new();
     for name in names.iter().filter(|name| name.chain != own) {
         let path = directory.join(name.to_string());
-        if !std::fs::metadata(&path)?.is_file() {
-            continue;
-        }
-        let line = segment::last_line(&mut File::open(path)?)?;
+        let file = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => File::open(path),
+            Ok(_) => continue,
+            Err(error) => Err(error),
+        };
+        let line = match file {
+            Ok(mut file) => segment::last_line(&mut file)?,
+            // Its process keeps it no longer; the newest of a chain always stays.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
         let head = line.as_deref().and_then(|line| Some((Head::parse(line)?.0.seq, Hash::of_record(line))));
         if let Some((seq, hash)) = head {
             heads.retain(|head| head.chain != name.chain);

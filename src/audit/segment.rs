@@ -28,7 +28,7 @@ pub struct ClosedSegment {
     /// The sequence number of its last record, which is its closing checkpoint; of a damaged one, the last before the next
     /// segment's first.
     pub last: u64,
-    /// It is the newest of its chain. A process that starts goes on from it, so it must not be deleted.
+    /// It is the newest of its chain that has a record. A process that starts goes on from it, so it must not be deleted.
     pub is_newest: bool,
 }
 
@@ -82,12 +82,18 @@ pub fn closed(directory: &Path) -> io::Result<Vec<ClosedSegment>> {
     let mut closed = Vec::new();
     for (at, &name) in names.iter().enumerate() {
         let path = directory.join(name.to_string());
-        let next = names.get(at + 1).filter(|next| next.chain == name.chain);
+        let mut later = names.iter().skip(at + 1).take_while(|next| next.chain == name.chain);
+        let next = later.next();
         let last = match next {
             Some(next) => Some(next.first.saturating_sub(1)),
             None => last_line(&mut File::open(&path)?)?.and_then(|line| closes(&line)),
         };
-        closed.extend(last.map(|last| ClosedSegment { path, name, last, is_newest: next.is_none() }));
+        // One that a crash or a full disk left without a record tells nobody where the chain ended.
+        let is_followed = match (next, later.next()) {
+            (Some(next), None) => last_line(&mut File::open(directory.join(next.to_string()))?)?.is_some(),
+            (next, _) => next.is_some(),
+        };
+        closed.extend(last.map(|last| ClosedSegment { path, name, last, is_newest: !is_followed }));
     }
     Ok(closed)
 }
@@ -165,13 +171,15 @@ mod tests {
             ("audit-1-000000000001.jsonl", format!("{}\n{open}\n", "x".repeat(9000))),
             ("audit-2-000000000001.jsonl", format!("{closing}\n{{\"seq\":1")),
             ("audit-3-000000000001.jsonl", String::new()),
+            ("audit-4-000000000001.jsonl", format!("{closing}\n")),
+            ("audit-4-000000000010.jsonl", "torn".to_owned()),
             ("notes.txt", closing.to_owned()),
         ] {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         let closed = closed(folder.path()).unwrap();
         let told: Vec<_> = closed.iter().map(|one| (one.name.chain, one.name.first, one.last, one.is_newest)).collect();
-        assert_eq!(told, [(0, 1, 7, false), (0, 8, 9, true), (2, 1, 9, true)]);
+        assert_eq!(told, [(0, 1, 7, false), (0, 8, 9, true), (2, 1, 9, true), (4, 1, 9, true)]);
     }
 
     #[test]

@@ -186,6 +186,10 @@ impl<D: Disk> Writer<D> {
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(GROUP);
         loop {
+            if self.group.stops {
+                self.take_queued(usize::MAX); // asked while the disk failed
+                return self.finish().await;
+            }
             let due = self.due();
             let room = GROUP.saturating_sub(self.group.records.len()).max(1);
             let received = match due {
@@ -347,8 +351,11 @@ impl<D: Disk> Writer<D> {
         for (_, done) in self.group.waiting.drain(..) {
             let _ = done.send(()); // who asked may have given up
         }
-        for done in self.group.flushes.drain(..).filter(|_| !self.group.stops) {
-            let _ = done.send(());
+        // Who stops the log waits until it is closed, also when its word came while the disk failed.
+        if !self.group.stops {
+            for done in self.group.flushes.drain(..) {
+                let _ = done.send(());
+            }
         }
         let unsigned = self.chain.position().unsigned;
         self.shared.metrics.unsigned.set(i64::try_from(unsigned).unwrap_or(i64::MAX));

@@ -203,7 +203,8 @@ impl Gateway {
         } else {
             let (listener, body) = (Arc::clone(&self.listener), body.clone());
             let heard = tokio::task::spawn_blocking(move || listener.request(&body, shape)).await;
-            heard.map_err(|error| Denial::Internal(error.to_string()))?.map_err(unreadable)?
+            // A panic's message may repeat what was being read.
+            heard.map_err(|_| Denial::Internal("the body could not be listened to".to_owned()))?.map_err(unreadable)?
         };
         for (kind, &count) in &said.findings {
             self.metrics.found(kind.name(), count);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use pingora_proxy::Session;
 
 use super::Gateway;
@@ -11,7 +11,7 @@ use super::context::{Exchange, RequestCtx, Stage};
 use super::proxy::answered_with;
 use super::whoami::dollars;
 use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, to_hex};
-use crate::claude::{Answer, Family, Model};
+use crate::claude::{Answer, Family, Model, Usage};
 use crate::denial::Denial;
 use crate::limit::{Measure, Standing};
 
@@ -110,10 +110,10 @@ impl Gateway {
         }
         record.complete = ended;
         record.partial_deltas = (record.stream && !answer.complete).then_some(answer.deltas);
-        record.answered_by = answer.model;
-        record.error_type = answer.error_type;
-        record.stop_reason = answer.stop_reason;
-        record.usage = answer.usage;
+        record.answered_by = answer.model.map(word);
+        record.error_type = answer.error_type.map(word);
+        record.stop_reason = answer.stop_reason.map(word);
+        record.usage = answer.usage.map(spelled);
     }
 }
 
@@ -121,7 +121,7 @@ impl Gateway {
 fn draft(session: &Session, ctx: &RequestCtx) -> Record {
     let request = session.req_header();
     let mut record = Record {
-        method: request.method.to_string(),
+        method: method(&request.method),
         path: shown(request.uri.path()),
         client: ctx.address,
         certificate: client_certificate(session).map(|digest| to_hex(&digest)),
@@ -206,6 +206,41 @@ fn claimed(headers: &HeaderMap, name: &str) -> Option<String> {
 
 const MAX_CLAIMED: usize = 128;
 
+/// A word of the API as it stands in an answer. What is not spelled like one may be content.
+fn word(text: String) -> String {
+    let fits = text.len() <= MAX_WORD && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits { text } else { "*".to_owned() }
+}
+
+const MAX_WORD: usize = 128;
+
+/// The counts with their words as they may stand in the record.
+fn spelled(mut usage: Usage) -> Usage {
+    for text in [&mut usage.service_tier, &mut usage.speed, &mut usage.inference_geo] {
+        *text = text.take().map(word);
+    }
+    if let Some(iterations) = &mut usage.iterations {
+        iterations.truncate(MAX_ITERATIONS);
+        for iteration in iterations {
+            iteration.kind = iteration.kind.take().map(word);
+            iteration.model = iteration.model.take().map(word);
+        }
+    }
+    usage
+}
+
+/// More parts than a call has.
+const MAX_ITERATIONS: usize = 64;
+
+/// The method, unless it is longer than any that is registered: a client may send any word, however long.
+fn method(method: &Method) -> String {
+    let is_short = method.as_str().len() <= MAX_METHOD;
+    if is_short { method.to_string() } else { "*".to_owned() }
+}
+
+/// The longest that is registered, `UPDATEREDIRECTREF` (RFC 4437), has 17 letters.
+const MAX_METHOD: usize = 17;
+
 /// A path for the record. Segments that no endpoint of the API has, for they are long or hold other letters, may be
 /// anything, a token by mistake among them, and are not written down.
 fn shown(path: &str) -> String {
@@ -229,6 +264,22 @@ fn millis(duration: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::Iteration;
+
+    #[test]
+    fn what_an_answer_says_of_itself_is_no_place_for_content() {
+        assert_eq!(word("end_turn".to_owned()), "end_turn");
+        assert_eq!(word("Dear Ann".to_owned()), "*");
+        assert_eq!(word("x".repeat(129)), "*");
+        let iteration = Iteration { kind: Some("Dear Ann".to_owned()), ..Iteration::default() };
+        let usage = Usage { speed: Some("fast".to_owned()), iterations: Some(vec![iteration; 65]), ..Usage::default() };
+        let usage = spelled(usage);
+        let iterations = usage.iterations.unwrap();
+        assert_eq!((usage.speed.as_deref(), iterations.len()), (Some("fast"), 64));
+        assert!(iterations.iter().all(|iteration| iteration.kind.as_deref() == Some("*")));
+        assert_eq!(method(&Method::DELETE), "DELETE");
+        assert_eq!(method(&Method::from_bytes("X".repeat(18).as_bytes()).unwrap()), "*");
+    }
 
     #[test]
     fn paths_show_what_an_endpoint_may_have() {

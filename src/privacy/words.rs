@@ -70,8 +70,12 @@ impl Listener {
 
     /// For an answer that is about to come.
     pub fn answer(&self) -> AnswerWords {
-        let collected =
-            self.keep.map(|keep| Collected { text: String::new(), room: keep + MaskStream::HELD, last: None });
+        let collected = self.keep.map(|keep| Collected {
+            text: String::new(),
+            room: keep + MaskStream::HELD,
+            last: None,
+            escape: String::new(),
+        });
         AnswerWords { hash: None, collected }
     }
 
@@ -140,6 +144,8 @@ struct Collected {
     room: usize,
     /// The block that the text ends with.
     last: Option<u64>,
+    /// An escape of a tool's input that has not ended.
+    escape: String,
 }
 
 impl AnswerWords {
@@ -151,20 +157,57 @@ impl AnswerWords {
         }
         if let Some(collected) = &mut self.collected {
             if collected.last.replace(block).is_some_and(|last| last != block) {
+                collected.escape.clear();
                 collected.push("\n");
             }
-            collected.push(text);
+            if kind == AnswerText::ToolInput {
+                collected.push_json(text);
+            } else {
+                collected.push(text);
+            }
         }
     }
 }
 
 impl Collected {
+    /// Takes a piece of a JSON document with its escapes resolved: in `\n4111...` the `n` would pass for a letter before a
+    /// number, which detectors take for a part of a longer word.
+    fn push_json(&mut self, mut json: &str) {
+        while !json.is_empty() && self.room > 0 {
+            if self.escape.is_empty() {
+                let plain = memchr::memchr(b'\\', json.as_bytes()).unwrap_or(json.len());
+                let (text, rest) = json.split_at(plain);
+                self.push(text);
+                json = rest;
+            }
+            let Some(next) = json.chars().next() else { return };
+            self.escape.push(next);
+            json = json.get(next.len_utf8()..).unwrap_or_default();
+            if let Some(decoded) = unescaped(&self.escape) {
+                self.push(&decoded);
+                self.escape.clear();
+            }
+        }
+    }
+
     fn push(&mut self, text: &str) {
         let fits = text.get(..text.floor_char_boundary(self.room)).unwrap_or_default();
         self.text.push_str(fits);
         // Once something did not fit nothing does: the text would have a hole.
         self.room = if fits.len() < text.len() { 0 } else { self.room - fits.len() };
     }
+}
+
+/// What an escape of JSON stands for, once all of it is there; half a surrogate pair waits for the other. What stands for
+/// nothing stands for itself.
+fn unescaped(escape: &str) -> Option<String> {
+    let wanted = match escape.as_bytes() {
+        [_, b'u', b'd' | b'D', b'8' | b'9' | b'a' | b'A' | b'b' | b'B', ..] => 12,
+        [_, b'u', ..] => 6,
+        _ => 2,
+    };
+    let is_whole = escape.len() >= wanted;
+    is_whole.then(|| serde_json::from_str(&["\"", escape, "\""].concat()).unwrap_or_else(|_| escape.to_owned()))
 }
 
 fn cut(text: &mut String, most: usize) {

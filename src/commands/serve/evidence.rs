@@ -1,7 +1,7 @@
 //! The audit log and what carries it away from this host.
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::audit::ship::Shipper;
@@ -14,6 +14,8 @@ pub(super) struct Evidence {
     pub(super) audit: AuditLog,
     /// Taken at the end.
     carriers: Mutex<(Option<LogExport>, Option<Shipper>)>,
+    /// Whether all was recorded, once the log is closed.
+    closed: OnceLock<bool>,
 }
 
 impl Evidence {
@@ -46,12 +48,17 @@ impl Evidence {
             .map_err(|error| format!("cannot keep the audit log in {}: {error}", config.directory.display()))?;
         let shipper = Shipper::start(config.ship.take(), config.keep, &config.directory, metrics.ship.clone())
             .map_err(|error| format!("segments cannot be shipped: {error}"))?;
-        Ok(Self { audit, carriers: Mutex::new((export, shipper)) })
+        Ok(Self { audit, carriers: Mutex::new((export, shipper)), closed: OnceLock::new() })
     }
 
     /// Closes the log; whether all that was handed over is in it. What does not get away from here in time is shipped after
-    /// the next start. Not for async code.
+    /// the next start. Pingora may end the process's main thread while another closes the log: whoever asks later waits for the
+    /// same answer. Not for async code.
     pub(super) fn close(&self) -> bool {
+        *self.closed.get_or_init(|| self.close_once())
+    }
+
+    fn close_once(&self) -> bool {
         let recorded = self.audit.stop(CLOSE);
         let carriers = &mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
         let (export, shipper) = std::mem::take(carriers);

@@ -97,3 +97,23 @@ fn an_answer_is_masked_across_its_pieces_and_cut_where_nothing_is_halved() {
     let (hash, kept) = listener(Prompts::Off, None).conclude(listener(Prompts::Off, None).answer());
     assert_eq!((hash, kept), (None, None));
 }
+
+#[test]
+fn what_a_tool_is_to_write_is_masked_behind_escapes_too() {
+    let keeping = listener(Prompts::Off, Some(500));
+    let document =
+        serde_json::json!({"content": "pay:\n4111111111111111\tDE89370400440532013000", "to": "\u{1f600}\u{1}\"x\\"});
+    let document = document.to_string().replace('\u{1f600}', "\\uD83D\\ude00");
+    for cut in 1..document.len() {
+        let (one, other) = document.split_at(cut);
+        let mut words = keeping.answer();
+        words.take(&keeping, AnswerText::ToolInput, one, 0);
+        words.take(&keeping, AnswerText::ToolInput, other, 0);
+        let kept = keeping.conclude(words).1.unwrap();
+        assert!(kept.contains("pay:\n[CREDIT_CARD:") && kept.contains("]\t[IBAN:"), "{cut}: {kept}");
+        assert!(kept.ends_with("\"to\":\"\u{1f600}\u{1}\"x\\\"}"), "{cut}: {kept}");
+    }
+    assert_eq!(unescaped("\\"), None);
+    assert_eq!(unescaped("\\ud83d"), None);
+    assert_eq!(unescaped("\\ud83d\\n1234").as_deref(), Some("\\ud83d\\n1234"));
+}

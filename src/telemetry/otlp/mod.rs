@@ -230,8 +230,8 @@ async fn deadline(mut stop: watch::Receiver<Option<Instant>>) {
 }
 
 fn resource(config: &OtlpConfig) -> Resource {
-    // proc(5); a host without it has no name to show.
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    // Not from /proc, of which a hardened service sees its own processes alone.
+    let host = crate::audit::host();
     let own = [
         KeyValue::new(semconv::SERVICE_NAME, config.service_name.clone()),
         KeyValue::new(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
@@ -239,7 +239,7 @@ fn resource(config: &OtlpConfig) -> Resource {
     ];
     Resource::builder_empty()
         .with_attributes(own)
-        .with_attributes(host.map(|name| KeyValue::new(semconv::HOST_NAME, name)))
+        .with_attribute(KeyValue::new(semconv::HOST_NAME, host))
         .with_attributes(config.resource.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone())))
         .build()
 }
