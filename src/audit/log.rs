@@ -49,7 +49,12 @@ impl OnRecord {
 
 /// A request could not be recorded, and so may not go upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unrecorded;
+pub enum Unrecorded {
+    /// No line tells of it: it is as if it had not come.
+    Withdrawn,
+    /// It took too long; the line may still come to be on record.
+    Late,
+}
 
 /// What the writer takes: records as JSON objects.
 pub(super) enum Entry {
@@ -90,10 +95,13 @@ impl Ticket {
             Wait::Over => Ok(OnRecord(())),
             Wait::Written { done, on_failure, until } => {
                 let written = timeout_at(until, done).await;
-                if matches!(written, Ok(Ok(()))) || on_failure == OnAuditFailure::Continue {
-                    Ok(OnRecord(()))
-                } else {
-                    Err(Unrecorded)
+                if on_failure == OnAuditFailure::Continue {
+                    return Ok(OnRecord(()));
+                }
+                match written {
+                    Ok(Ok(())) => Ok(OnRecord(())),
+                    Ok(Err(_)) => Err(Unrecorded::Withdrawn),
+                    Err(_) => Err(Unrecorded::Late),
                 }
             }
         }
@@ -144,7 +152,7 @@ impl AuditLog {
         let until = Instant::now() + PATIENCE;
         if !self.is_writable() {
             return match self.on_failure {
-                OnAuditFailure::Refuse => Err(Unrecorded),
+                OnAuditFailure::Refuse => Err(Unrecorded::Withdrawn),
                 OnAuditFailure::Continue => {
                     self.keep_or_lose(&record);
                     Ok(Ticket(Wait::Over))
@@ -230,7 +238,7 @@ impl AuditLog {
 
     fn without_record(&self) -> Result<Ticket, Unrecorded> {
         match self.on_failure {
-            OnAuditFailure::Refuse => Err(Unrecorded),
+            OnAuditFailure::Refuse => Err(Unrecorded::Withdrawn),
             OnAuditFailure::Continue => {
                 self.lose();
                 Ok(Ticket(Wait::Over))

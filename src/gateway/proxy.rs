@@ -283,7 +283,11 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let told = ctx.exchange().and_then(|exchange| exchange.failure.clone());
+        let told = match &ctx.stage {
+            Stage::Permitted(exchange) => exchange.failure.clone(),
+            Stage::Refused(denial) => Some(denial.clone()),
+            Stage::Arrived | Stage::Answered => None,
+        };
         let late = || overdue(error.etype()).map(Denial::UpstreamTimeout);
         let denial = told.or_else(late).or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
@@ -423,7 +427,15 @@ async fn await_record(ctx: &mut RequestCtx) -> Result<(), Denial> {
     let arrived = ctx.arrived;
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
     if let Some(ticket) = exchange.ticket.take() {
-        exchange.on_record = Some(ticket.on_record().await.map_err(|Unrecorded| Denial::AuditUnavailable)?);
+        match ticket.on_record().await {
+            Ok(on_record) => exchange.on_record = Some(on_record),
+            Err(unrecorded) => {
+                if unrecorded == Unrecorded::Withdrawn {
+                    ctx.stage = Stage::Refused(Denial::AuditUnavailable); // there is no `begin` that an `end` would belong to
+                }
+                return Err(Denial::AuditUnavailable);
+            }
+        }
         exchange.recorded = Some(arrived.elapsed());
     }
     Ok(())

@@ -192,11 +192,11 @@ async fn while_the_disk_fails_requests_are_refused_and_one_line_tells_how_many()
     sleep(COMMIT).await;
     // This one meets the failure itself: it is withdrawn, and not written later.
     kept.disk.inner().broken = Some(ErrorKind::StorageFull);
-    assert_eq!(kept.begin("withdrawn").await, Err(Unrecorded));
+    assert_eq!(kept.begin("withdrawn").await, Err(Unrecorded::Withdrawn));
     kept.log.refused_unrecorded();
     kept.end("before").await;
     for call in 0..7 {
-        assert_eq!(kept.begin(&call.to_string()).await, Err(Unrecorded));
+        assert_eq!(kept.begin(&call.to_string()).await, Err(Unrecorded::Withdrawn));
         kept.log.refused_unrecorded();
         sleep(Duration::from_secs(1)).await;
     }
@@ -285,7 +285,7 @@ async fn a_disk_that_hangs_for_5_seconds_has_failed() {
     let thread = std::thread::spawn(move || runtime.block_on(writer.run()));
     let started = Instant::now();
     let ticket = log.begin(record(Event::Begin, "hangs")).await.unwrap();
-    assert!(matches!(ticket.on_record().await, Err(Unrecorded)));
+    assert!(matches!(ticket.on_record().await, Err(Unrecorded::Late)));
     assert_eq!(started.elapsed().as_secs(), 5);
     while disk.inner().hangs.is_some() {
         tokio::task::yield_now().await; // the thread gets there on a clock of its own
