@@ -31,7 +31,7 @@ bench: setup ## benches of the hot paths, and a table of what they measured
 
 FUZZ_SECONDS ?= 10
 fuzz: setup $(TOOLS)/bin/cargo-fuzz ## every fuzz target for a while; RUSTC_BOOTSTRAP lets a stable compiler sanitize
-	for target in peek answer token claims proof revocations proxy_protocol mask audit_line; do \
+	for target in peek answer token claims proof revocations proxy_protocol texts mask audit_line; do \
 	  RUSTC_BOOTSTRAP=1 PATH="$(TOOLS)/bin:$$PATH" $(CARGO) fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
 

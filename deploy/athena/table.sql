@@ -70,6 +70,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS portcullis_audit (
   `to` string,
   `refused` bigint,
   `lost` bigint,
+  `unsure` bigint,
   `size` bigint,
   `root` string,
   `previous` string,

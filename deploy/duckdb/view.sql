@@ -74,6 +74,7 @@ FROM read_json(
     'to': 'VARCHAR',
     'refused': 'BIGINT',
     'lost': 'BIGINT',
+    'unsure': 'BIGINT',
     'size': 'BIGINT',
     'root': 'VARCHAR',
     'previous': 'VARCHAR',

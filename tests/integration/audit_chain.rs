@@ -67,7 +67,9 @@ async fn every_call_that_the_upstream_saw_is_on_record_when_the_process_is_kille
     for round in 0..ROUNDS {
         let proxy = Proxy::upstream("chain-killed", &section).await;
         let mut load = Load::start_with(&proxy, 200, move |request, number| {
-            request.header("x-claude-code-session-id", format!("{round}-{number}"))
+            // The one goes to the record, the other to the upstream.
+            let id = format!("{round}-{number}");
+            request.header("x-claude-code-session-id", &id).header("anthropic-test-id", id)
         });
         // Not all at one point of a call's way, nor of a group's.
         load.goes_on(60 + 7 * round).await;
@@ -76,7 +78,7 @@ async fn every_call_that_the_upstream_saw_is_on_record_when_the_process_is_kille
         answered += calls.filter(|call| matches!(call.answer, Ok((200, _)))).count();
     }
     let sessions =
-        || upstream.log().into_iter().filter_map(|seen| seen.headers.get("x-claude-code-session-id").cloned());
+        || upstream.log().into_iter().filter_map(|seen| seen.headers.get("anthropic-test-id").cloned());
     let seen: BTreeSet<String> = sessions().map(|id| id.to_str().unwrap().to_owned()).collect();
     for round in 0..ROUNDS {
         assert!(seen.iter().any(|id| id.starts_with(&format!("{round}-"))), "nothing came in round {round}: {seen:?}");
