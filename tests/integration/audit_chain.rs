@@ -77,8 +77,7 @@ async fn every_call_that_the_upstream_saw_is_on_record_when_the_process_is_kille
         let calls = load.stop().await.into_iter();
         answered += calls.filter(|call| matches!(call.answer, Ok((200, _)))).count();
     }
-    let sessions =
-        || upstream.log().into_iter().filter_map(|seen| seen.headers.get("anthropic-test-id").cloned());
+    let sessions = || upstream.log().into_iter().filter_map(|seen| seen.headers.get("anthropic-test-id").cloned());
     let seen: BTreeSet<String> = sessions().map(|id| id.to_str().unwrap().to_owned()).collect();
     for round in 0..ROUNDS {
         assert!(seen.iter().any(|id| id.starts_with(&format!("{round}-"))), "nothing came in round {round}: {seen:?}");
