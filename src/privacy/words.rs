@@ -100,33 +100,51 @@ impl Listener {
 struct Prompt<'l> {
     listener: &'l Listener,
     hash: Option<KeyedHash>,
+    /// Until nothing is asked of it any more.
     stream: Option<MaskStream<'l>>,
     kept: String,
+    /// The text is cut: nothing that comes later belongs behind it.
+    full: bool,
+    looks: bool,
 }
 
 impl<'l> Prompt<'l> {
     fn new(listener: &'l Listener, masker: &'l Masker, looks: bool) -> Self {
         let stream = (looks || listener.keep.is_some()).then(|| masker.stream());
-        Self { listener, hash: None, stream, kept: String::new() }
+        Self { listener, hash: None, stream, kept: String::new(), full: false, looks }
     }
 
     fn take(&mut self, part: &str) {
         self.hash.get_or_insert_with(|| self.listener.key.hasher()).update(part.as_bytes());
         if let Some(stream) = &mut self.stream {
+            let before = self.kept.len();
             stream.push(part, &mut self.kept);
-            cut(&mut self.kept, self.listener.keep.unwrap_or_default());
+            self.cut(before);
+        }
+        if self.full && !self.looks {
+            self.stream = None;
+        }
+    }
+
+    /// Cuts what is kept, of which `before` bytes were there already.
+    fn cut(&mut self, before: usize) {
+        let most = self.listener.keep.unwrap_or_default();
+        if self.full {
+            self.kept.truncate(before);
+        } else if self.kept.len() > most {
+            cut(&mut self.kept, most);
+            self.full = true;
         }
     }
 
     fn finish(mut self) -> Said {
-        let mut said = Said { hash: self.hash.map(KeyedHash::digits), ..Said::default() };
-        if let Some(stream) = self.stream {
+        let mut said = Said { hash: self.hash.take().map(KeyedHash::digits), ..Said::default() };
+        if let Some(stream) = self.stream.take() {
+            let before = self.kept.len();
             said.findings = stream.finish(&mut self.kept);
+            self.cut(before);
         }
-        said.kept = self.listener.keep.map(|keep| {
-            cut(&mut self.kept, keep);
-            self.kept
-        });
+        said.kept = self.listener.keep.map(|_| self.kept);
         said
     }
 }

@@ -52,6 +52,13 @@ fn what_is_kept_is_masked_and_bounded() {
     let kept = found.kept.unwrap();
     assert!(kept.starts_with("from [EMAIL:") && kept.len() == 60, "{kept}");
     assert!(found.findings.is_empty(), "nobody asked for what is in it");
+    for prompts in [Prompts::Off, Prompts::Flag] {
+        let blocks: Vec<_> = ["é".repeat(60_000), "x".repeat(100_000)]
+            .map(|text| serde_json::json!({"type": "text", "text": text}))
+            .into();
+        let found = said(&listener(prompts, Some(61)), &blocks.into());
+        assert_eq!(found.kept.unwrap(), "é".repeat(30), "what comes behind a cut is not appended");
+    }
     let found = said(&listener(Prompts::Off, None), &"jane@example.com".into());
     assert_eq!((found.kept, found.findings), (None, Findings::new()));
 }

@@ -15,7 +15,8 @@ use time::{Duration, OffsetDateTime};
 use super::error::ApiError;
 use super::paging::Paging;
 use super::shelf::{Identified, Shelf};
-use super::{Standin, hex, lock, rfc3339};
+use super::{Standin, lock, rfc3339};
+use crate::audit::to_hex;
 
 const MAX_FILES: usize = 100;
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
@@ -84,7 +85,7 @@ impl Content {
             let room = MAX_KEPT_BYTES - kept.len();
             kept.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         }
-        Ok(Self { filename, mime_type, size_bytes, sha256: hex(&hash.finalize()), kept: Bytes::from(kept) })
+        Ok(Self { filename, mime_type, size_bytes, sha256: to_hex(&hash.finalize()), kept: Bytes::from(kept) })
     }
 }
 

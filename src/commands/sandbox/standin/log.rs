@@ -16,8 +16,9 @@ use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use super::lock;
 use super::serve::ConnectionNumber;
-use super::{hex, lock};
+use crate::audit::to_hex;
 
 const MAX_EXCHANGES: usize = 1_000;
 const MAX_EVENTS: usize = 10_000;
@@ -141,7 +142,7 @@ impl Exchange {
             "version": self.version,
             "headers": self.headers,
             "body_bytes": progress.body_bytes,
-            "body_sha256": hex(&progress.body_hash.clone().finalize()),
+            "body_sha256": to_hex(&progress.body_hash.clone().finalize()),
             "body": (self.is_json && complete).then_some(body),
             "finished_ms": progress.finished.map(|at| count(at.as_millis())),
             "events": progress.events.iter().map(|at| count(at.as_micros())).collect::<Value>(),
