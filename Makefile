@@ -60,9 +60,12 @@ packages = for tool in $(1); do command -v $$tool >/dev/null || missing=yes; don
 setup:
 	@$(call packages,cmake cc,cmake build-essential)
 
-# Real peers of the tests: Redis, and what the SDKs and the OpenID provider run on.
+# Real peers of the tests: Redis, and what the SDKs and the OpenID provider run on. Each alone: a Node.js of its makers
+# conflicts with Debian's npm.
 setup-tests:
-	@$(call packages,python3 node npm redis-server,python3 python3-venv nodejs npm redis-server)
+	@$(call packages,python3,python3 python3-venv)
+	@$(call packages,node npm,nodejs npm)
+	@$(call packages,redis-server,redis-server)
 
 tests/idp/node_modules/.package-lock.json: tests/idp/package-lock.json | setup-tests
 	cd tests/idp && npm ci --no-audit --no-fund --loglevel=error
