@@ -318,7 +318,7 @@ impl ProxyHttp for Gateway {
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
             return self.audit.refused_unrecorded();
         }
-        self.audit.write(record).await;
+        self.audit.write(&record).await;
         self.metrics.audit_records.inc();
     }
 
