@@ -18,6 +18,7 @@
 //! - [`audit`]: what is written down
 //! - [`telemetry`] and [`admin`]: what ops see
 //! - [`follow`]: files that may change while the proxy runs
+//! - [`handover`]: a new process takes over from the running one
 //! - [`expiry`]: when certificates end, and who is told
 //! - [`denial`]: every reason to refuse
 //!
@@ -33,6 +34,7 @@ pub mod denial;
 pub mod expiry;
 pub mod follow;
 pub mod gateway;
+pub mod handover;
 pub mod identity;
 pub mod limit;
 pub mod policy;

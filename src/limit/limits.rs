@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -18,7 +18,7 @@ use super::reservation::{Place, Reservation, Standing};
 use super::rule::{Bound, OnStoreFailure, Rule};
 use super::shared::{FLUSH, Origin, RENEW, Shared};
 use super::span::{Span, millis, time_of};
-use super::state::StateFile;
+use super::state::{StateFile, parse, to_json};
 use crate::claude::{Answer, Model, Prices};
 use crate::denial::Denial;
 use crate::store::{Store, StoreDown};
@@ -35,6 +35,8 @@ pub struct Limits {
     state: Option<StateFile>,
     next_lease: AtomicU64,
     local_decisions: AtomicU64,
+    /// Another process counts from now on, and writes the state file.
+    handed_over: AtomicBool,
 }
 
 /// What the store is good for at the moment, for metrics.
@@ -91,6 +93,7 @@ impl Limits {
             state,
             next_lease: AtomicU64::new(1),
             local_decisions: AtomicU64::new(0),
+            handed_over: AtomicBool::new(false),
         })
     }
 
@@ -303,6 +306,30 @@ impl Limits {
         self.save().await && is_shared
     }
 
+    /// What this host has counted, for the process that takes over: this one writes the state file no more. What calls
+    /// under way use less than they have reserved stays reserved there; how many are under way is counted by each for its own.
+    pub fn hand_over(&self) -> Vec<u8> {
+        self.handed_over.store(true, Ordering::Relaxed);
+        // Keys and counts always have a form.
+        to_json(&self.ledger.all()).unwrap_or_default()
+    }
+
+    /// The process that was to take over did not.
+    pub fn take_back(&self) {
+        self.handed_over.store(false, Ordering::Relaxed);
+        self.ledger.mark_changed();
+    }
+
+    /// Takes over what another process of this host has counted, of the same version or another.
+    ///
+    /// # Errors
+    /// When it cannot be read; what the state file had is in force then.
+    pub fn take_over(&self, counts: &[u8]) -> Result<(), String> {
+        self.ledger.restore(parse(counts)?);
+        self.ledger.mark_changed();
+        Ok(())
+    }
+
     /// What the store is good for at the moment; `None` without one.
     pub fn store_state(&self) -> Option<StoreState> {
         self.shared.as_ref().map(|shared| StoreState {
@@ -320,7 +347,7 @@ impl Limits {
     }
 
     async fn save(&self) -> bool {
-        let Some(state) = &self.state else { return true };
+        let Some(state) = self.state.as_ref().filter(|_| !self.handed_over.load(Ordering::Relaxed)) else { return true };
         let Some(buckets) = self.ledger.take_changed() else { return true };
         let saved = state.save(buckets).await;
         if !saved {
