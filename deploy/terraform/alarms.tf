@@ -7,6 +7,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "metrics" {
+  #checkov:skip=CKV_AWS_158:Counts without names of people or content, encrypted by CloudWatch's own key
   count             = var.alarms ? 1 : 0
   name              = "/portcullis/metrics"
   retention_in_days = var.metrics_log_days
