@@ -44,6 +44,9 @@ impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
     /// policy, limits. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
+        if self.in_flight.is_cut() {
+            return Err(Denial::Stopping.into());
+        }
         if !self.audit.admits() {
             return Err(Denial::AuditUnavailable.into());
         }
@@ -54,7 +57,7 @@ impl Gateway {
         let found = &*ctx.found.insert(found);
         self.policy.admit(caller, found.endpoint)?;
         refuse_unjudgeable(session, found.endpoint)?;
-        let Judged { call, body } = self.judge(session, found).await?;
+        let Judged { call, body } = self.unless_stopping(self.judge(session, found)).await??;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
         if let (Some(body), BodyRule::Judged(shape)) = (&body, found.endpoint.body) {
@@ -71,14 +74,14 @@ impl Gateway {
             None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), Receipt::default(), None),
         };
         let exchange = Exchange::new(permit, metered, receipt, held);
-        if let Some(body) = body {
-            let watches = Watches {
-                overdue: OverdueWatch::new(Arc::clone(&exchange.progress), self.upstream.patience()),
-                revoked: self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller)),
-            };
-            ctx.body_length = body.len();
-            replay::install(session, body, watches, &ctx.real_session);
-        }
+        let patience = self.upstream.patience();
+        let watches = Watches {
+            overdue: body.is_some().then(|| OverdueWatch::new(Arc::clone(&exchange.progress), patience)),
+            revoked: self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller)),
+            cut: self.in_flight.watch(),
+        };
+        ctx.body_length = body.as_ref().map_or(0, Bytes::len);
+        replay::install(session, body, watches, &ctx.real_session);
         Ok(exchange)
     }
 

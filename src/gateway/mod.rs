@@ -18,6 +18,7 @@ mod request;
 mod response;
 mod retry;
 mod revoked;
+mod stopping;
 mod whoami;
 
 use std::sync::Arc;

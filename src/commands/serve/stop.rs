@@ -10,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::evidence::Evidence;
 use crate::limit::{InFlight, Limits};
 
-/// Ends the process: at once on SIGINT, after the requests under way on SIGTERM and SIGQUIT.
+/// Ends the process: after the requests under way on SIGTERM and SIGQUIT, at once on SIGINT, also when that comes later.
+/// Either way requests that are cut leave their records.
 pub(super) struct Stop {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
@@ -20,6 +21,8 @@ pub(super) struct Stop {
 
 /// Time for connections that were accepted at the last moment to become requests.
 const SETTLE: Duration = Duration::from_millis(100);
+/// Longest wait for the records of requests that are cut.
+const CUT: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl ShutdownSignalWatch for Stop {
@@ -30,20 +33,30 @@ impl ShutdownSignalWatch for Stop {
             tracing::error!("signals cannot be received");
             return ShutdownSignal::FastShutdown;
         };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = quit.recv() => {}
-            _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
-        }
-        let (in_flight, limits) = (Arc::clone(&self.in_flight), Arc::clone(&self.limits));
-        let (evidence, drain) = (Arc::clone(&self.evidence), self.drain);
+        let drain = tokio::select! {
+            _ = terminate.recv() => self.drain,
+            _ = quit.recv() => self.drain,
+            _ = interrupt.recv() => Duration::ZERO,
+        };
+        let (in_flight, limits, evidence) =
+            (Arc::clone(&self.in_flight), Arc::clone(&self.limits), Arc::clone(&self.evidence));
         tracing::info!(requests = in_flight.count(), "draining");
+        let hurried = Arc::clone(&self.in_flight);
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            hurried.cut();
+        });
         std::thread::spawn(move || {
             std::thread::sleep(SETTLE);
-            let left = in_flight.wait_for_none(drain);
+            let late = in_flight.wait_for_none(drain);
+            in_flight.cut();
+            let unrecorded = in_flight.wait_for_none(CUT);
+            if unrecorded > 0 {
+                tracing::error!(requests = unrecorded, "requests did not end in time, and their ends are not recorded");
+            }
             let counted = keep_counts(&limits);
             let recorded = evidence.close();
-            tracing::info!(requests_cut = left, counted, recorded, "stopped");
+            tracing::info!(requests_cut = late, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
         });
         ShutdownSignal::GracefulTerminate
