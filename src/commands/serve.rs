@@ -25,7 +25,7 @@ use crate::admin::{Admin, Readiness};
 use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
-    Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
+    Announced, BoundSocket, Bounds, Gateway, Listening, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
 };
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
@@ -121,7 +121,7 @@ impl Proxy {
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
             audit: evidence.audit.clone(),
-            listener: Arc::new(Listener::new(privacy, kept)),
+            listening: Listening::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),

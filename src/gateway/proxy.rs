@@ -231,7 +231,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        let heard = (&*self.listener, ctx.arrived);
+        let heard = (self.listening.listener(), ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
                 response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
@@ -323,7 +323,11 @@ impl ProxyHttp for Gateway {
         replay::remove(session, &ctx.real_session);
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
-        let record = self.conclude(session, ctx, answer);
+        let words = ctx.exchange().and_then(|exchange| exchange.words.take());
+        let mut record = self.conclude(session, ctx, answer);
+        if let Some(words) = words {
+            (record.response_hash, record.response) = self.listening.conclude(words).await;
+        }
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
             return self.audit.refused_unrecorded();
         }
