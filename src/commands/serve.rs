@@ -18,6 +18,7 @@ use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use self::evidence::Evidence;
+pub(super) use self::stop::longest as longest_stop;
 use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
@@ -81,7 +82,7 @@ impl Proxy {
 
     /// Serves until a signal ends it; calls `on_ready` once keys and addresses are at hand.
     ///
-    /// A graceful stop ends the process from within; this returns after the other kind.
+    /// A stop ends the process from within; this returns when signals cannot be had, or when that takes too long.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
         let Self { config, listen, admin, evidence, metrics } = self;
         let evidence = Arc::new(evidence);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::evidence::Evidence;
+use super::evidence::{self, Evidence};
 use crate::limit::{InFlight, Limits};
 
 /// Ends the process: after the requests under way on SIGTERM and SIGQUIT, at once on SIGINT, also when that comes later.
@@ -67,6 +67,13 @@ impl ShutdownSignalWatch for Stop {
 pub(super) fn keep_counts(limits: &Limits) -> bool {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.is_ok_and(|runtime| runtime.block_on(limits.flush(FLUSH)))
+}
+
+/// Longest that a stop takes with this `[listen] drain`: the counts, the log, the collector and the store of segments are
+/// waited for after it.
+pub(in crate::commands) fn longest(drain: Duration) -> Duration {
+    let after = [SETTLE, CUT, FLUSH, evidence::LONGEST];
+    after.into_iter().fold(drain, Duration::saturating_add)
 }
 
 /// Longest wait for the store of counts.
