@@ -161,3 +161,28 @@ async fn an_interrupt_ends_a_drain() {
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert_eq!(with_event(&lines_of(&audit), "end").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_over_http2_is_told_so_too() {
+    let mut sandbox = Sandbox::start(&[]);
+    let http2 = trusting(&sandbox.ready.ca_file).build().unwrap();
+    let call = |directive: &str, body: Value| {
+        let call = http2.post(format!("{}/v1/messages", sandbox.ready.base_url)).bearer_auth(&sandbox.ready.token);
+        let call = call.header("anthropic-version", "2023-06-01").header("anthropic-standin", directive.to_owned());
+        call.body(body.to_string())
+    };
+    let mut stream = call("events=3;gap=600000", streamed(HAIKU)).send().await.unwrap();
+    assert_eq!(stream.version(), reqwest::Version::HTTP_2);
+    stream.chunk().await.unwrap().unwrap();
+    let waiting = tokio::spawn(call("delay=600000", message(HAIKU)).send());
+    sandbox.until_metric("portcullis_requests_in_flight", |requests| requests == 2).await;
+    sandbox.process.signal("INT");
+    let status = tokio::task::block_in_place(|| sandbox.process.wait());
+    assert!(status.success(), "{status}");
+    let records = sandbox.records();
+    assert_eq!(records.len(), 2);
+    assert!(records.iter().all(|record| record["reason"] == "stopping" && record["event"] == "end"), "{records:#?}");
+    let text = stream.text().await.unwrap();
+    assert!(text.contains("event: error\ndata: {\"type\":\"error\""), "{text}");
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
+}

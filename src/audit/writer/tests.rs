@@ -335,10 +335,10 @@ async fn records_that_wait_for_the_disk_are_bounded_in_bytes() {
 #[tokio::test(start_paused = true)]
 async fn a_begin_waits_for_room_and_no_longer_than_5_seconds() {
     let (log, disk, _, writer) = prepare(Durability::Durable, OnAuditFailure::Refuse);
-    let mut writes = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for call in 0..400 {
         let log = log.clone();
-        writes.spawn(async move { log.write(&large(Event::End, &call.to_string())).await });
+        tasks.spawn(async move { log.write(&large(Event::End, &call.to_string())).await });
     }
     sleep(COMMIT).await;
     let started = Instant::now();
@@ -350,7 +350,7 @@ async fn a_begin_waits_for_room_and_no_longer_than_5_seconds() {
         async move { log.begin(&large(Event::Begin, "in time")).await?.on_record().await.map(drop) }
     });
     let writer = tokio::spawn(writer.run());
-    writes.join_all().await;
+    tasks.join_all().await;
     begun.await.unwrap().unwrap();
     drop(log);
     writer.await.unwrap();
