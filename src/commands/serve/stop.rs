@@ -44,6 +44,7 @@ impl ShutdownSignalWatch for Stop {
         let hurried = Arc::clone(&self.in_flight);
         tokio::spawn(async move {
             interrupt.recv().await;
+            tracing::info!(requests_cut = hurried.count(), "interrupted");
             hurried.cut();
         });
         std::thread::spawn(move || {
