@@ -145,9 +145,14 @@ impl ProxyHttp for Gateway {
         if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
             let shown = shown.map(|digest| digest.cert_digest.as_slice()).unwrap_or_default();
-            if let Err(denial) = self.upstream.admits(address, shown).await {
-                return self.not_admitted(ctx, denial);
+            match self.unless_stopping(self.upstream.admits(address, shown)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(denial)) => return self.not_admitted(ctx, denial),
+                Err(stopping) => return Err(stop(ctx, stopping)),
             }
+        }
+        if self.in_flight.is_cut() {
+            return Err(stop(ctx, Denial::Stopping)); // it was connecting meanwhile
         }
         if let Some(exchange) = ctx.exchange() {
             if !reused {

@@ -197,13 +197,13 @@ impl Proxy {
     }
 
     /// Ends the proxy by this signal.
-    pub fn end(mut self, signal: &str) -> ExitStatus {
+    pub fn end(&mut self, signal: &str) -> ExitStatus {
         self.process.signal(signal);
         self.process.wait()
     }
 
     /// Ends the proxy as systemd does.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         assert!(self.end("TERM").success());
     }
 
