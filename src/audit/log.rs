@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::options::{Durability, OnAuditFailure, Options};
 use super::outage::Outages;
 use super::record::Record;
+use super::room::{self, Room};
 use super::segment::MAX_LINE;
 use super::{recovery, writer};
 use crate::telemetry::AuditMetrics;
@@ -77,6 +78,8 @@ pub(super) struct Shared {
     busy_since: AtomicU64,
     start: Instant,
     pub outages: Outages,
+    /// For the records in the queue and with the writer.
+    pub room: Room,
     pub metrics: AuditMetrics,
 }
 
@@ -131,6 +134,7 @@ impl AuditLog {
             busy_since: AtomicU64::new(0),
             start: Instant::now(),
             outages: Outages::default(),
+            room: Room::default(),
             metrics,
         };
         (Self { queue, shared: Arc::new(shared), durability, on_failure }, entries)
@@ -160,6 +164,7 @@ impl AuditLog {
             };
         }
         let Some(json) = serialise(record) else { return self.without_record() };
+        let units = room::units(&json);
         let (done, wait) = oneshot::channel();
         let (entry, ticket) = match self.durability {
             Durability::Relaxed => (Entry::Record(json), Wait::Over),
@@ -168,8 +173,8 @@ impl AuditLog {
                 (Entry::Begin(json, done), ticket)
             }
         };
-        match timeout_at(until, self.queue.send(entry)).await {
-            Ok(Ok(())) => Ok(Ticket(ticket)),
+        match timeout_at(until, self.hand_over(units, entry)).await {
+            Ok(true) => Ok(Ticket(ticket)),
             _ => self.without_record(),
         }
     }
@@ -180,9 +185,20 @@ impl AuditLog {
             return self.keep_or_lose(record);
         }
         let Some(json) = serialise(record) else { return self.lose() };
-        if self.queue.send(Entry::Record(json)).await.is_err() {
-            self.lose(); // the log has ended
+        if !self.hand_over(room::units(&json), Entry::Record(json)).await {
+            self.lose();
         }
+    }
+
+    /// Hands over an entry that takes this much room, waiting for that and for a place in the queue; `false` when the log
+    /// has ended.
+    async fn hand_over(&self, units: u32, entry: Entry) -> bool {
+        let Some(room) = self.shared.room.take(units).await else { return false };
+        let sent = self.queue.send(entry).await.is_ok();
+        if sent {
+            room.forget(); // it is the writer's now
+        }
+        sent
     }
 
     /// Counts a request that was refused because it could not be recorded. The count is told by a `gap` line once the log
@@ -248,8 +264,13 @@ impl AuditLog {
 
     /// Leaves a record for later if there is room.
     fn keep_or_lose(&self, record: &Record) {
-        let kept = serialise(record).is_some_and(|json| self.queue.try_send(Entry::Record(json)).is_ok());
-        if !kept {
+        let keep = |json: Vec<u8>| {
+            let room = self.shared.room.try_take(room::units(&json))?;
+            self.queue.try_send(Entry::Record(json)).ok()?;
+            room.forget();
+            Some(())
+        };
+        if serialise(record).and_then(keep).is_none() {
             self.lose();
         }
     }

@@ -21,6 +21,7 @@ mod outage;
 mod reading;
 mod record;
 mod recovery;
+mod room;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::options::{Durability, OnAuditFailure, Options, Tap};
 use super::outage::Outage;
 use super::record::VERSION;
 use super::recovery::{self, Recovered};
+use super::room::units;
 
 /// Recovers the chain, writes `started` and leaves the rest to a thread.
 pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<Shared>) -> std::io::Result<()> {
@@ -94,6 +95,8 @@ struct Rules {
 struct Group {
     /// Records, those that somebody waits for among them.
     records: Vec<Vec<u8>>,
+    /// The room that those take which were handed over.
+    units: usize,
     /// Who waits, with the place of its record.
     waiting: Vec<(usize, oneshot::Sender<()>)>,
     flushes: Vec<std_mpsc::Sender<()>>,
@@ -110,10 +113,10 @@ impl Group {
         }
         self.since.get_or_insert_with(Instant::now);
         match entry {
-            Entry::Record(record) => self.records.push(record),
+            Entry::Record(record) => self.keep(record),
             Entry::Begin(record, done) => {
                 self.waiting.push((self.records.len(), done));
-                self.records.push(record);
+                self.keep(record);
             }
             Entry::Flush(done) => self.flushes.push(done),
             Entry::Missing => {}
@@ -124,19 +127,30 @@ impl Group {
         }
     }
 
+    fn keep(&mut self, record: Vec<u8>) {
+        self.units += units(&record) as usize;
+        self.records.push(record);
+    }
+
     fn is_awaited(&self) -> bool {
         !self.waiting.is_empty() || !self.flushes.is_empty()
     }
 
-    /// Takes out the records that somebody waits for: their requests are refused, and did not happen for the log.
-    fn withdraw(&mut self) {
+    /// Takes out the records that somebody waits for: their requests are refused, and did not happen for the log. Returns the
+    /// room that they took.
+    fn withdraw(&mut self) -> usize {
+        let before = self.units;
         let mut waiting = std::mem::take(&mut self.waiting).into_iter().map(|(at, _)| at).peekable();
         let mut at = 0;
-        self.records.retain(|_| {
+        self.records.retain(|record| {
             let stays = waiting.next_if_eq(&at).is_none();
+            if !stays {
+                self.units -= units(record) as usize;
+            }
             at += 1;
             stays
         });
+        before - self.units
     }
 }
 
@@ -291,7 +305,10 @@ impl<D: Disk> Writer<D> {
     /// While the disk fails, nobody waits for it.
     fn endure(&mut self) {
         match self.rules.on_failure {
-            OnAuditFailure::Refuse => self.group.withdraw(),
+            OnAuditFailure::Refuse => {
+                let units = self.group.withdraw();
+                self.shared.room.give_back(units);
+            }
             OnAuditFailure::Continue => {
                 for (_, done) in self.group.waiting.drain(..) {
                     let _ = done.send(());
@@ -346,6 +363,7 @@ impl<D: Disk> Writer<D> {
     fn conclude(&mut self) {
         let now = Instant::now();
         self.group.records.clear();
+        self.shared.room.give_back(std::mem::take(&mut self.group.units));
         self.group.since = None;
         self.last_commit = Some(now);
         for (_, done) in self.group.waiting.drain(..) {
@@ -377,6 +395,7 @@ impl<D: Disk> Writer<D> {
         if self.shared.outages.untold().is_some() {
             self.bring(Seal::Close).await; // an outage has passed just now
         }
+        self.shared.room.close();
         for done in flushes {
             let _ = done.send(());
         }

@@ -18,6 +18,7 @@ use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 
 use self::evidence::Evidence;
+pub(super) use self::stop::longest as longest_stop;
 use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
@@ -25,7 +26,7 @@ use crate::admin::{Admin, Readiness};
 use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
-    Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
+    Announced, BoundSocket, Bounds, Gateway, Listening, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
 };
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, StoreFollower, StoreStatus};
@@ -81,7 +82,7 @@ impl Proxy {
 
     /// Serves until a signal ends it; calls `on_ready` once keys and addresses are at hand.
     ///
-    /// A graceful stop ends the process from within; this returns after the other kind.
+    /// A stop ends the process from within; this returns when signals cannot be had, or when that takes too long.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
         let Self { config, listen, admin, evidence, metrics } = self;
         let evidence = Arc::new(evidence);
@@ -121,7 +122,7 @@ impl Proxy {
             upstream: Arc::clone(&upstream),
             keys: Arc::clone(&keys),
             audit: evidence.audit.clone(),
-            listener: Arc::new(Listener::new(privacy, kept)),
+            listening: Listening::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),
@@ -144,11 +145,9 @@ impl Proxy {
             body_memory,
         };
 
-        let drain = config.listen.drain;
-        let mut server = Server::new_with_opt_and_conf(
-            None,
-            server_conf(config.listen.workers, drain, config.upstream.idle_connections),
-        );
+        let (drain, connect) = (config.listen.drain, config.upstream.connect);
+        let conf = server_conf(config.listen.workers, longest_stop(drain, connect), config.upstream.idle_connections);
+        let mut server = Server::new_with_opt_and_conf(None, conf);
         let header = config.listen.proxy_protocol.then(|| ProxyProtocol::new(&trusted_proxies));
         let proxy = Announced::new(http_proxy(&server.configuration, gateway), header.clone());
         let mut proxy = Service::new("proxy".to_owned(), proxy);
@@ -180,7 +179,8 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, limits: Arc::clone(&limits), evidence: Arc::clone(&evidence), drain };
+        let (counts, log) = (Arc::clone(&limits), Arc::clone(&evidence));
+        let stop = Stop { in_flight, limits: counts, evidence: log, drain, connect };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
@@ -227,11 +227,11 @@ fn follow(config: RevocationConfig, store: Option<&Arc<Store>>, upkeep: &mut Vec
     Revoked { revocations, file, set, freshness }
 }
 
-fn server_conf(workers: usize, drain: Duration, idle_connections: usize) -> ServerConf {
+fn server_conf(workers: usize, longest_stop: Duration, idle_connections: usize) -> ServerConf {
     ServerConf {
         threads: workers,
         // `Stop` ends the process when the last request has; Pingora's own sleep is only the backstop.
-        grace_period_seconds: Some(drain.as_secs() + 5),
+        grace_period_seconds: Some(longest_stop.as_secs() + 1),
         graceful_shutdown_timeout_seconds: Some(1),
         max_retries: MAX_ATTEMPTS, // when to stop before is the gateway's to say
         upstream_keepalive_pool_size: idle_connections,

@@ -7,6 +7,7 @@ mod client_certificate;
 mod context;
 mod failure;
 mod listen;
+mod listening;
 mod metering;
 mod overdue;
 mod proxy;
@@ -18,6 +19,7 @@ mod request;
 mod response;
 mod retry;
 mod revoked;
+mod stopping;
 mod whoami;
 
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use ipnet::IpNet;
 
 pub use context::RequestCtx;
 pub use listen::{BoundSocket, SocketService, tls_settings};
+pub use listening::Listening;
 pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
 pub use retry::MAX_ATTEMPTS;
 
@@ -37,7 +40,6 @@ use crate::identity::binding::Binder;
 use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::policy::Policy;
-use crate::privacy::Listener;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -66,7 +68,7 @@ pub struct Gateway {
     /// What is written down.
     pub audit: AuditLog,
     /// What is said.
-    pub listener: Arc<Listener>,
+    pub listening: Listening,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Requests under way.

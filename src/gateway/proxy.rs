@@ -17,6 +17,7 @@ use super::context::{Exchange, RequestCtx, Stage};
 use super::overdue::overdue;
 use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
+use super::stopping::{LAST_WORDS, is_stopping};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::audit::Unrecorded;
 use crate::claude::{self, BodyRule};
@@ -54,7 +55,7 @@ impl ProxyHttp for Gateway {
         session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
-            answer::hello(session, &ctx.id).await?;
+            answer::hello(session, &ctx.id, self.in_flight.watch()).await?;
             return Ok(true);
         }
         if Self::is_whoami(session) {
@@ -69,10 +70,10 @@ impl ProxyHttp for Gateway {
                 ctx.stage = Stage::Permitted(Box::new(exchange));
                 match self.begin(session, ctx).await {
                     Ok(()) => Ok(false), // Carry on to `upstream_peer`.
-                    Err(denial) => refuse(session, ctx, denial).await,
+                    Err(denial) => self.refuse(session, ctx, denial).await,
                 }
             }
-            Err(Stop::Refused(denial)) => refuse(session, ctx, denial).await,
+            Err(Stop::Refused(denial)) => self.refuse(session, ctx, denial).await,
             Err(Stop::Gone(error)) => Err(error.into_down()),
         }
     }
@@ -81,6 +82,9 @@ impl ProxyHttp for Gateway {
         // Before a key and a connection are taken: neither is to wait for the disk.
         if let Err(denial) = await_record(ctx).await {
             return Err(stop(ctx, denial));
+        }
+        if self.in_flight.is_cut() {
+            return Err(stop(ctx, Denial::Stopping));
         }
         let family = ctx.family();
         if ctx.is_upload() {
@@ -141,9 +145,14 @@ impl ProxyHttp for Gateway {
         if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
             let shown = shown.map(|digest| digest.cert_digest.as_slice()).unwrap_or_default();
-            if let Err(denial) = self.upstream.admits(address, shown).await {
-                return self.not_admitted(ctx, denial);
+            match self.unless_stopping(self.upstream.admits(address, shown)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(denial)) => return self.not_admitted(ctx, denial),
+                Err(stopping) => return Err(stop(ctx, stopping)),
             }
+        }
+        if self.in_flight.is_cut() {
+            return Err(stop(ctx, Denial::Stopping)); // it was connecting meanwhile
         }
         if let Some(exchange) = ctx.exchange() {
             if !reused {
@@ -227,7 +236,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
-        let heard = (&*self.listener, ctx.arrived);
+        let heard = (self.listening.listener(), ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
                 response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
@@ -289,12 +298,17 @@ impl ProxyHttp for Gateway {
             Stage::Arrived | Stage::Answered => None,
         };
         let late = || overdue(error.etype()).map(Denial::UpstreamTimeout);
-        let denial = told.or_else(late).or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
+        let stopping = is_stopping(error.etype());
+        let denial = stopping.map(|_| Denial::Stopping).or(told).or_else(late);
+        let denial = denial.or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
         if let Some(denial) = denial {
-            let written = if answered_with(session).is_none() {
+            let mid_write = stopping == Some(true);
+            let written = if mid_write {
+                Ok(()) // it takes nothing
+            } else if answered_with(session).is_none() {
                 error_code = denial.error_type().status();
-                answer::deny(session, &denial, &ctx.id).await
+                answer::deny(session, &denial, &ctx.id, self.in_flight.watch()).await
             } else {
                 break_off(session, &denial, ctx).await
             };
@@ -314,7 +328,11 @@ impl ProxyHttp for Gateway {
         replay::remove(session, &ctx.real_session);
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
-        let record = self.conclude(session, ctx, answer);
+        let words = ctx.exchange().and_then(|exchange| exchange.words.take());
+        let mut record = self.conclude(session, ctx, answer);
+        if let Some(words) = words {
+            (record.response_hash, record.response) = self.listening.conclude(words).await;
+        }
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
             return self.audit.refused_unrecorded();
         }
@@ -379,11 +397,18 @@ impl Gateway {
         match self.whoami(session, ctx).await {
             Ok(body) => {
                 ctx.stage = Stage::Answered;
-                answer::document(session, body, &ctx.id).await?;
+                answer::document(session, body, &ctx.id, self.in_flight.watch()).await?;
                 Ok(true)
             }
-            Err(denial) => refuse(session, ctx, denial).await,
+            Err(denial) => self.refuse(session, ctx, denial).await,
         }
+    }
+
+    /// Refuses a request; the answer is written then.
+    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
+        let written = answer::deny(session, &denial, &ctx.id, self.in_flight.watch()).await;
+        ctx.stage = Stage::Refused(denial);
+        written.map(|()| true)
     }
 
     /// The reason behind an error that a [`RevocationWatch`](super::revoked::RevocationWatch) made.
@@ -408,13 +433,6 @@ fn again_by_us(kind: &ErrorType) -> Option<Again> {
 /// The status that the client has been told, if it has: an interim one, such as `100 Continue`, is no answer.
 pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
     session.response_written().map(|response| response.status).filter(|status| !status.is_informational())
-}
-
-/// Refuses a request; the answer is written then.
-async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
-    let written = answer::deny(session, &denial, &ctx.id).await;
-    ctx.stage = Stage::Refused(denial);
-    written.map(|()| true)
 }
 
 /// Cannot be: Pingora asks for a peer after `request_filter` let the request pass.
@@ -464,7 +482,12 @@ async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx)
         if let Some(exchange) = ctx.exchange() {
             exchange.receipt.add(&event);
         }
-        session.write_response_body(Some(Bytes::from(event)), true).await?;
+        let written = session.write_response_body(Some(Bytes::from(event)), true);
+        if *denial == Denial::Stopping {
+            let written = tokio::time::timeout(LAST_WORDS, written).await;
+            return written.unwrap_or_else(|_| Error::err(ErrorType::WriteTimedout));
+        }
+        written.await?;
     }
     Ok(())
 }

@@ -70,9 +70,6 @@ impl Gateway {
                 record.event = Event::End;
                 note_permit(exchange, record);
                 note_exchange(exchange, record);
-                if let Some(words) = exchange.words.take() {
-                    (record.response_hash, record.response) = self.listener.conclude(words);
-                }
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
                     let cost = self.limits.cost(&answer, asked);

@@ -141,11 +141,11 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
         return Ok(());
     };
     let rule = decide(&policy, &caller, &found, &call, &betas, now, shown)?;
-    if let (BodyRule::Judged(shape), Some(body)) = (found.endpoint.body, question.body.as_deref()) {
-        listen_to(privacy, body, shape, shown)?;
-    }
     for taken in limits::taken((limits, prices), &caller, group, &call, question.body.as_deref())? {
         line(shown, "limit", &taken);
+    }
+    if let (BodyRule::Judged(shape), Some(body)) = (found.endpoint.body, question.body.as_deref()) {
+        listen_to(privacy, body, shape, shown)?;
     }
     line(shown, "decision", &format!("allowed by {rule}"));
     Ok(())

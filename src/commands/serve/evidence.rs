@@ -73,6 +73,8 @@ impl Evidence {
     }
 }
 
+/// Longest that closing takes.
+pub(super) const LONGEST: Duration = CLOSE.saturating_add(EXPORT).saturating_add(SHIP);
 /// Longest wait for the disk at the end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Longest wait for the collector: what it does not get is in the audit log.

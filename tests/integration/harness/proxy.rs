@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -182,10 +182,29 @@ impl Proxy {
         records_when(&self.audit, enough).await
     }
 
+    /// Waits until the log has this word.
+    pub async fn until_log(&self, word: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains(word) {
+            assert!(Instant::now() < deadline, "{word} is not in the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+    }
+
+    /// Sends the proxy a signal by its name.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Ends the proxy by this signal.
+    pub fn end(&mut self, signal: &str) -> ExitStatus {
+        self.process.signal(signal);
+        self.process.wait()
+    }
+
     /// Ends the proxy as systemd does.
     pub fn stop(mut self) {
-        self.process.signal("TERM");
-        assert!(self.process.wait().success());
+        assert!(self.end("TERM").success());
     }
 
     /// Ends the proxy as a crash does.
