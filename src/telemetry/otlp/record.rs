@@ -134,6 +134,7 @@ fn event_name(event: &str) -> &'static str {
         "answered" => "portcullis.audit.answered",
         "left" => "portcullis.audit.left",
         "started" => "portcullis.audit.started",
+        "configured" => "portcullis.audit.configured",
         "stopped" => "portcullis.audit.stopped",
         "gap" => "portcullis.audit.gap",
         "checkpoint" => "portcullis.audit.checkpoint",
