@@ -20,6 +20,7 @@ pub struct Proxy {
     pub folder: PathBuf,
     admin_url: String,
     pub audit: PathBuf,
+    config: PathBuf,
     process: Process,
 }
 
@@ -78,6 +79,7 @@ impl Proxy {
             token: sandbox.ready.token.clone(),
             audit: folder.join(format!("audit-{name}")),
             folder: folder.to_owned(),
+            config,
             http,
             process,
         }
@@ -102,6 +104,26 @@ impl Proxy {
         let (head, rest) = text.split_once("[upstream]").unwrap();
         let (_, tail) = rest.split_once("[audit]").unwrap();
         format!("{head}{section}\n[audit]{tail}")
+    }
+
+    /// Writes another configuration: `change` makes it of what the file says.
+    pub fn configure(&self, change: impl Fn(&str) -> String) {
+        let text = change(&std::fs::read_to_string(&self.config).unwrap());
+        write_file(self.config.file_name().unwrap().to_str().unwrap(), &text);
+    }
+
+    /// Has the proxy read its configuration again, and waits for what becomes of it.
+    pub async fn reload(&self, outcome: &str) {
+        let name = format!("portcullis_config_reloads_total{{outcome=\"{outcome}\"}}");
+        let before = super::metric(&self.http, &self.admin_url, &name).await;
+        self.process.signal("HUP");
+        self.until_metric(&name, |reloads| reloads == before + 1).await;
+    }
+
+    /// Writes another configuration, and waits until it is in force.
+    pub async fn reconfigure(&self, change: impl Fn(&str) -> String) {
+        self.configure(change);
+        self.reload("applied").await;
     }
 
     /// Waits until the proxy has keys and addresses.
