@@ -13,8 +13,8 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use portcullis::audit::segment::{self, SegmentName};
 use portcullis::audit::verify::Verifier;
 use portcullis::audit::{
-    AuditLog, Decision, Digests, Durability, LogRules, Event, Hash, Head, LimitLeft, OnAuditFailure, Options, Record, SigningKey,
-    Timings,
+    AuditLog, Decision, Digests, Durability, Event, Hash, Head, LimitLeft, LogRules, OnAuditFailure, Options, Record,
+    SigningKey, Timings,
 };
 use portcullis::claude::Usage;
 use portcullis::telemetry::AuditMetrics;

@@ -182,7 +182,8 @@ impl ListenerTls {
 impl TlsSources {
     /// Reads everything together; the files are put into `files`.
     fn read(&self, files: &mut Vec<FollowedFile>) -> Result<Set, Vec<TlsFault>> {
-        let chain = open(&self.certificate, files).and_then(|pem| pem::certificates(&pem)).map_err(TlsFault::Certificate);
+        let chain =
+            open(&self.certificate, files).and_then(|pem| pem::certificates(&pem)).map_err(TlsFault::Certificate);
         let key = open(&self.key, files).and_then(|pem| pem::private_key(&pem)).map_err(TlsFault::Key);
         let authorities = self.client_ca.as_ref().map(|path| open(path, files).and_then(|pem| pem::authorities(&pem)));
         let authorities = authorities.transpose().map_err(TlsFault::ClientCa);
@@ -234,9 +235,7 @@ impl TlsSources {
 
 impl Set {
     fn is_as(&self, other: &Self) -> bool {
-        self.key.cert == other.key.cert
-            && self.key_der == other.key_der
-            && self.authorities == other.authorities
+        self.key.cert == other.key.cert && self.key_der == other.key_der && self.authorities == other.authorities
     }
 }
 

@@ -51,7 +51,9 @@ impl Admin {
     pub(super) fn show_keys(&self) {
         let state = &self.metrics.upstream;
         // Keys come and go.
-        for keys in [&state.key_state, &state.key_requests, &state.key_refusals, &state.key_rotations, &state.key_faulty] {
+        for keys in
+            [&state.key_state, &state.key_requests, &state.key_refusals, &state.key_rotations, &state.key_faulty]
+        {
             keys.reset();
         }
         state.key_expiry.reset();

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use super::reader::Section;
 use crate::identity::binding::Origin;
 use crate::listener::{ListenerTls, TlsSources};
+use ipnet::IpNet;
 
 /// Where clients connect.
 pub struct ListenConfig {

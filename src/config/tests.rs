@@ -368,7 +368,10 @@ fn sections_that_say_the_same_are_the_same_whatever_they_look_like() {
         (config.sections, config.upstream.fingerprint)
     };
     let good = sections(GOOD);
-    let spaced = GOOD.replace("name = \"test\"\nissuer = \"https://issuer.test\"", "# a note\nissuer  =  'https://issuer.test'\nname = \"test\"");
+    let spaced = GOOD.replace(
+        "name = \"test\"\nissuer = \"https://issuer.test\"",
+        "# a note\nissuer  =  'https://issuer.test'\nname = \"test\"",
+    );
     assert_ne!(spaced, GOOD);
     assert!(sections(&spaced) == good);
     let differing = |text: &str| {
@@ -391,7 +394,8 @@ fn sections_that_say_the_same_are_the_same_whatever_they_look_like() {
 fn what_cannot_change_while_it_runs_is_a_fault_with_its_line() {
     let folder = folder();
     let path = folder.path().join("portcullis.toml");
-    let lasting = |text: &str| Config::parse(&path, text.to_owned()).unwrap_or_else(|faults| panic!("{faults}")).lasting;
+    let lasting =
+        |text: &str| Config::parse(&path, text.to_owned()).unwrap_or_else(|faults| panic!("{faults}")).lasting;
     let mut running = lasting(GOOD);
     let refused = |running: &Lasting, text: &str| -> Vec<String> {
         let faults = running.refuse(&lasting(text), Path::new("x.toml"));
@@ -400,7 +404,10 @@ fn what_cannot_change_while_it_runs_is_a_fault_with_its_line() {
     assert_eq!(refused(&running, &GOOD.replace("claude-haiku-*", "claude-*")), [""; 0]);
     for (text, expected) in [
         (GOOD.replace("127.0.0.1:8443", "127.0.0.1:8444"), "x.toml:2: listen.address: needs a restart"),
-        (GOOD.replace("127.0.0.1:8443\"", "127.0.0.1:8443\"\nworkers = 77"), "x.toml:3: listen.workers: needs a restart"),
+        (
+            GOOD.replace("127.0.0.1:8443\"", "127.0.0.1:8443\"\nworkers = 77"),
+            "x.toml:3: listen.workers: needs a restart",
+        ),
         (format!("{GOOD}\n[admin]\naddress = \"127.0.0.1:9\""), "admin.address: needs a restart"),
         (GOOD.replace("\"audit\"", "\"elsewhere\""), "audit.directory: needs a restart"),
     ] {

@@ -100,12 +100,7 @@ impl Gateway {
         }
     }
 
-    pub(super) fn fail_to_connect(
-        &self,
-        peer: &HttpPeer,
-        ctx: &mut RequestCtx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
+    pub(super) fn fail_to_connect(&self, peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
         if let Some(exchange) = ctx.exchange() {
@@ -264,7 +259,12 @@ impl Gateway {
         error
     }
 
-    pub(super) async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    pub(super) async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestCtx,
+    ) -> FailToProxy {
         let told = match &ctx.stage {
             Stage::Permitted(exchange) => exchange.failure.clone(),
             Stage::Refused(denial) => Some(denial.clone()),

@@ -51,14 +51,13 @@ async fn what_callers_may_do_changes_and_what_they_have_used_does_not() {
     assert_eq!(status(&proxy, &token).await, 403);
     proxy.reconfigure(|text| text.replace("deny = [\"127.0.0.0/8\"]", "")).await;
 
-    proxy.reconfigure(|text| format!("{text}\n[privacy]\nprompts = \"block\"\nblock = [\"email\"]")).await;
+    proxy.reconfigure(|text| format!("{text}\n[privacy]\nprompts = \"block\"\nblock = [\"EMAIL\"]")).await;
     let mut body = message(HAIKU);
     body["messages"][0]["content"] = "Write to jane.doe@example.org".into();
-    assert_eq!(proxy.post(&token, &body).await.status(), 403);
+    assert_eq!(proxy.post(&token, &body).await.status(), 400);
 
     let changed = configured(&proxy);
-    let expected =
-        json!([["grant"], ["grant"], ["limit"], ["limit"], ["address"], ["address"], ["privacy"]]);
+    let expected = json!([["grant"], ["grant"], ["limit"], ["limit"], ["address"], ["address"], ["privacy"]]);
     assert_eq!(json!(changed), expected);
     let log = proxy.log();
     assert!(log.contains("another configuration is in force") && log.contains("limit"), "{log}");
@@ -105,14 +104,22 @@ async fn calls_go_to_another_upstream_with_another_key() {
     };
     let proxy = Proxy::upstream("reload-upstream", &section(&first, "key-one")).await;
     let borne = |upstream: &TestUpstream| {
-        upstream.log().iter().filter(|call| call.method == "POST").filter_map(|call| call.key.clone()).collect::<Vec<_>>()
+        upstream
+            .log()
+            .iter()
+            .filter(|call| call.method == "POST")
+            .filter_map(|call| call.key.clone())
+            .collect::<Vec<_>>()
     };
     assert_eq!(status(&proxy, &proxy.token).await, 200);
     proxy.reconfigure(|text| Proxy::with_upstream(text, &section(&first, "key-two"))).await;
     assert_eq!(status(&proxy, &proxy.token).await, 200);
     proxy.reconfigure(|text| Proxy::with_upstream(text, &section(&second, "key-two"))).await;
     assert_eq!(status(&proxy, &proxy.token).await, 200);
-    assert_eq!((borne(&first), borne(&second)), (vec!["key-one".to_owned(), "key-two".to_owned()], vec!["key-two".to_owned()]));
+    assert_eq!(
+        (borne(&first), borne(&second)),
+        (vec!["key-one".to_owned(), "key-two".to_owned()], vec!["key-two".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -122,12 +129,20 @@ async fn a_file_with_faults_is_refused_with_all_of_them_and_nothing_changes() {
     let secret = "sk-ant-never-in-a-log";
     proxy.configure(|text| {
         let grants = text.replace("[[grant]]", "[[grants]]");
-        grants.replace("secret = { file = \"anthropic-key\" }", &format!("secret = \"{secret}\"")) + "\n[door]\nrequests = 7\n"
+        grants.replace("secret = { file = \"anthropic-key\" }", &format!("secret = \"{secret}\""))
+            + "\n[door]\nrequests = 7\n"
     });
     proxy.reload("refused").await;
     assert_eq!(status(&proxy, &proxy.token).await, 200);
     let log = proxy.log();
-    for part in ["grants", "unknown key", "upstream.key[0].secret", "write a reference", "door.requests", "the old one stays in force"] {
+    for part in [
+        "grants",
+        "unknown key",
+        "upstream.key[0].secret",
+        "write a reference",
+        "door.requests",
+        "the old one stays in force",
+    ] {
         assert!(log.contains(part), "{part}: {log}");
     }
     assert!(!log.contains(secret), "{log}");
@@ -135,7 +150,9 @@ async fn a_file_with_faults_is_refused_with_all_of_them_and_nothing_changes() {
 
     // What is not to change while it runs.
     let (listen, _) = super::harness::free_addresses();
-    proxy.configure(|_| good.replace(proxy.base_url.trim_start_matches("http://"), &listen).replace("claude:haiku", "claude:nobody"));
+    proxy.configure(|_| {
+        good.replace(proxy.base_url.trim_start_matches("http://"), &listen).replace("claude:haiku", "claude:nobody")
+    });
     proxy.reload("refused").await;
     assert_eq!(status(&proxy, &proxy.token).await, 200, "all or nothing");
     let log = proxy.log();
@@ -180,7 +197,9 @@ async fn streams_under_way_go_on_under_the_configuration_that_they_began_with() 
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     assert!(text.contains("event: message_stop"), "{text}");
-    let records = proxy.records_when(|records| records.iter().any(|line| line["event"] == "end" && line["request_id"] == id)).await;
+    let records = proxy
+        .records_when(|records| records.iter().any(|line| line["event"] == "end" && line["request_id"] == id))
+        .await;
     let end = records.iter().find(|line| line["event"] == "end" && line["request_id"] == id).unwrap();
     assert_eq!((&end["complete"], &end["rule"]), (&json!(true), &json!("claude:haiku")));
     assert_eq!(left(&proxy, &proxy.token).await, [1], "what it held is given back");
@@ -204,7 +223,9 @@ async fn a_revocation_holds_through_a_change_of_its_source_and_cuts_what_began_b
     stream.chunk().await.unwrap().unwrap();
 
     let asked = mallory.clone();
-    let mut load = Load::start_with(&proxy, 200, move |request, _| request.header("x-api-key", &asked).header("authorization", format!("Bearer {asked}")));
+    let mut load = Load::start_with(&proxy, 200, move |request, _| {
+        request.header("x-api-key", &asked).header("authorization", format!("Bearer {asked}"))
+    });
     load.goes_on(20).await;
     proxy.reconfigure(|text| text.replace("revoked-1", "revoked-2")).await;
     load.goes_on(20).await;
@@ -231,7 +252,11 @@ async fn the_file_is_followed_where_it_says_so() {
     assert_eq!(status(&proxy, &proxy.token).await, 403);
     proxy.configure(|text| text.replace("[listen]", "[listen"));
     proxy.until_metric(REFUSED, |reloads| reloads == 1).await;
-    proxy.configure(|text| text.replace("[listen", "[listen]").replace("claude:nobody", "claude:haiku").replace("on_change = true", "on_change = false"));
+    proxy.configure(|text| {
+        text.replace("[listen", "[listen]")
+            .replace("claude:nobody", "claude:haiku")
+            .replace("on_change = true", "on_change = false")
+    });
     proxy.until_metric(applied, |reloads| reloads == 2).await;
     assert_eq!(status(&proxy, &proxy.token).await, 200);
     proxy.configure(|text| text.replace("scope = \"claude:haiku\"", "scope = \"claude:nobody\""));
@@ -243,9 +268,12 @@ async fn the_file_is_followed_where_it_says_so() {
 fn https(authorities: &[&Authority], identity: Option<&super::harness::authority::Certified>) -> Client {
     let bundle: String = authorities.iter().map(|authority| authority.pem()).collect();
     let file = write_file(&format!("reload-ca-{}", unique_id()), &bundle);
-    let mut builder = trusting(&file).tls_certs_only(authorities.iter().map(|authority| reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()));
+    let mut builder = trusting(&file).tls_certs_only(
+        authorities.iter().map(|authority| reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap()),
+    );
     if let Some(identity) = identity {
-        builder = builder.identity(Identity::from_pem(&[identity.pem(), identity.key_pem()].concat().into_bytes()).unwrap());
+        builder =
+            builder.identity(Identity::from_pem(&[identity.pem(), identity.key_pem()].concat().into_bytes()).unwrap());
     }
     builder.build().unwrap()
 }
@@ -305,11 +333,20 @@ async fn the_listeners_certificates_change_with_their_files_and_by_reload() {
 #[tokio::test]
 async fn a_proxy_header_is_demanded_from_the_next_connection_on() {
     let proxy = Proxy::with("reload-header", "").await;
-    proxy.reconfigure(|text| text.replacen("[admin]", "trusted_proxies = [\"127.0.0.1\"]\nproxy_protocol = true\n[admin]", 1)).await;
+    proxy
+        .reconfigure(|text| {
+            text.replacen("[admin]", "trusted_proxies = [\"127.0.0.1/32\"]\nproxy_protocol = true\n[admin]", 1)
+        })
+        .await;
     let hello = format!("{}/api/hello", proxy.base_url);
     assert!(proxy.http.head(&hello).send().await.is_err());
     let mut socket = tokio::net::TcpStream::connect(proxy.base_url.trim_start_matches("http://")).await.unwrap();
-    socket.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nHEAD /api/hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    socket
+        .write_all(
+            b"PROXY TCP4 192.0.2.7 192.0.2.1 1 2\r\nHEAD /api/hello HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        )
+        .await
+        .unwrap();
     let mut answer = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut socket, &mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -317,7 +354,8 @@ async fn a_proxy_header_is_demanded_from_the_next_connection_on() {
 
 #[tokio::test]
 async fn no_call_fails_over_twenty_reloads() {
-    let proxy = Proxy::with("reload-load", "[[limit]]\nname = \"l\"\nper = \"subject\"\nrequests = \"1000000/h\"\n").await;
+    let proxy =
+        Proxy::with("reload-load", "[[limit]]\nname = \"l\"\nper = \"subject\"\nrequests = \"1000000/h\"\n").await;
     let mut load = Load::start(&proxy, 100);
     load.goes_on(50).await;
     for number in 0..20 {

@@ -250,7 +250,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::audit::{AuditLog, Durability, LogRules, Event, OnAuditFailure, Options, Record, SigningKey};
+    use crate::audit::{AuditLog, Durability, Event, LogRules, OnAuditFailure, Options, Record, SigningKey};
     use crate::telemetry::AuditMetrics;
 
     const PATIENCE: Duration = Duration::from_secs(60);

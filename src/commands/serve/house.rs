@@ -113,7 +113,8 @@ impl House {
         }
         let fingerprint = config.upstream.fingerprint;
         let same = before.filter(|before| before.upstream == fingerprint).map(|before| &before.gateway);
-        let upstream = same.map_or_else(|| Arc::new(Upstream::new(&config.upstream)), |same| Arc::clone(&same.upstream));
+        let upstream =
+            same.map_or_else(|| Arc::new(Upstream::new(&config.upstream)), |same| Arc::clone(&same.upstream));
         let resolving = Arc::clone(&upstream);
         jobs.push(Job::new(Arc::clone(&upstream) as Subject, async move { resolving.upkeep().await }));
         let keys = ring(config.upstream.keys, was, same.is_some());
@@ -199,7 +200,9 @@ impl House {
     pub(super) fn missing(&self, before: &Self) -> Vec<String> {
         let (own, other) = (&self.gateway, &before.gateway);
         let mut missing = Vec::new();
-        missing.extend(own.issuers.lacking_keys(&other.issuers).into_iter().map(|name| format!("the keys of issuer {name}")));
+        missing.extend(
+            own.issuers.lacking_keys(&other.issuers).into_iter().map(|name| format!("the keys of issuer {name}")),
+        );
         if !Arc::ptr_eq(&own.upstream, &other.upstream) && !own.upstream.is_ready() {
             missing.push("an upstream address".to_owned());
         }

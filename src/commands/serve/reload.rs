@@ -125,7 +125,8 @@ impl Keeper {
 
     async fn try_reload(&mut self, why: &'static str) -> Result<ReloadOutcome, Refusal> {
         let file = self.file.clone();
-        let mut config = blocking(move || Config::load(&file)).await?.map_err(|Faults(faults)| Refusal::Faults(faults))?;
+        let mut config =
+            blocking(move || Config::load(&file)).await?.map_err(|Faults(faults)| Refusal::Faults(faults))?;
         let faults = self.lasting.refuse(&config.lasting, &self.file);
         if !faults.is_empty() {
             return Err(Refusal::Faults(faults));
@@ -162,7 +163,12 @@ impl Keeper {
             drop(former); // what is large of it goes here, if no request holds it
         });
         let outcome = if changed.is_empty() { ReloadOutcome::Unchanged } else { ReloadOutcome::Applied };
-        tracing::info!(why, changed = changed.join(", "), sha256 = to_hex(&sha256), "another configuration is in force");
+        tracing::info!(
+            why,
+            changed = changed.join(", "),
+            sha256 = to_hex(&sha256),
+            "another configuration is in force"
+        );
         Ok(outcome)
     }
 }
@@ -244,7 +250,10 @@ impl Triggers {
             let look = match &mut followed {
                 Some(followed) => followed.look().map_err(drop),
                 // What it holds at the first look is what was read, or is read by a signal.
-                None => FollowedFile::open(&file, MAX_FILE).map(|(file, _)| followed = Some(file)).map(|()| Look::AsBefore).map_err(drop),
+                None => FollowedFile::open(&file, MAX_FILE)
+                    .map(|(file, _)| followed = Some(file))
+                    .map(|()| Look::AsBefore)
+                    .map_err(drop),
             };
             (followed, look)
         });
@@ -267,6 +276,3 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| Refusal::Unready("reading it failed within the proxy".to_owned()))
 }
-
-#[cfg(test)]
-mod tests;

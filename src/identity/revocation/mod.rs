@@ -145,11 +145,7 @@ impl Revocations {
 
 impl Default for Revocations {
     fn default() -> Self {
-        Self {
-            parts: ArcSwap::default(),
-            generation: AtomicU64::new(0),
-            changed: watch::Sender::new(0),
-        }
+        Self { parts: ArcSwap::default(), generation: AtomicU64::new(0), changed: watch::Sender::new(0) }
     }
 }
 

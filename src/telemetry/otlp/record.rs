@@ -42,6 +42,7 @@ pub(super) const OWN_MEMBERS: &[&str] = &[
     "agent_id",
     "attempts",
     "certificate",
+    "changed",
     "closed_by",
     "closes",
     "complete",

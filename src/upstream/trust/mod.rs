@@ -107,7 +107,15 @@ impl Trust {
         resuming.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut complete = resuming.clone();
         complete.resumption = Resumption::disabled();
-        Ok(Self { series: 0, generation, client, roots, known, resuming: Arc::new(resuming), complete: Arc::new(complete) })
+        Ok(Self {
+            series: 0,
+            generation,
+            client,
+            roots,
+            known,
+            resuming: Arc::new(resuming),
+            complete: Arc::new(complete),
+        })
     }
 
     /// The same set in the series of this number.

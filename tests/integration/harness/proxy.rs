@@ -114,10 +114,25 @@ impl Proxy {
 
     /// Has the proxy read its configuration again, and waits for what becomes of it.
     pub async fn reload(&self, outcome: &str) {
-        let name = format!("portcullis_config_reloads_total{{outcome=\"{outcome}\"}}");
-        let before = super::metric(&self.http, &self.admin_url, &name).await;
+        let before = self.reloads().await;
         self.process.signal("HUP");
-        self.until_metric(&name, |reloads| reloads == before + 1).await;
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let after = loop {
+            let after = self.reloads().await;
+            if after != before {
+                break after;
+            }
+            assert!(Instant::now() < deadline, "no reload");
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        };
+        let is_so = |(before, after): (&String, &String)| after != before && after.contains(outcome);
+        assert!(before.iter().zip(&after).any(is_so), "{after:?} after {before:?}: {}", self.log());
+    }
+
+    /// The counts of reloads, by what became of them.
+    async fn reloads(&self) -> Vec<String> {
+        let metrics = self.metrics().await;
+        metrics.lines().filter(|line| line.starts_with("portcullis_config_reloads_total")).map(str::to_owned).collect()
     }
 
     /// Writes another configuration, and waits until it is in force.
