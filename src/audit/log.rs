@@ -76,6 +76,7 @@ pub(super) enum Entry {
 /// What another configuration changes for the writer.
 pub(super) struct Changed {
     pub rules: LogRules,
+    #[allow(clippy::option_option)] // the same as before, or one or none
     pub tap: Option<Option<Tap>>,
 }
 

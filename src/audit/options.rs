@@ -69,5 +69,6 @@ pub struct Change {
     /// The sections of it that have changed.
     pub changed: Vec<String>,
     /// What takes what was committed in the place of what did, if that changes.
+    #[allow(clippy::option_option)] // the same as before, or one or none
     pub tap: Option<Option<Tap>>,
 }

@@ -18,7 +18,7 @@ impl Fingerprint {
     }
 
     /// For comparison with others; it is not for people.
-    pub(super) fn to_text(&self) -> String {
+    pub(super) fn to_text(self) -> String {
         crate::audit::to_hex(&self.0)
     }
 

@@ -174,7 +174,7 @@ impl Config {
                 ("listen.workers", listen.workers.to_string()),
                 ("listen.drain", format!("{:?}", listen.drain)),
                 ("admin.address", admin.to_string()),
-                ("store", sections.get("store").map(Fingerprint::to_text).unwrap_or_default()),
+                ("store", sections.get("store").copied().map(Fingerprint::to_text).unwrap_or_default()),
                 ("upstream.idle_connections", upstream.idle_connections.to_string()),
                 ("audit.directory", audit.directory.display().to_string()),
                 ("audit.signing_key", signing_key.unwrap_or_default()),

@@ -100,6 +100,7 @@ impl Gateway {
         }
     }
 
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
     pub(super) fn fail_to_connect(&self, peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
@@ -218,6 +219,7 @@ impl Gateway {
         }
     }
 
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
     pub(super) fn error_while_proxy(
         &self,
         session: &mut Session,

@@ -9,7 +9,10 @@ use tokio::io::AsyncWriteExt;
 use super::harness::authority::{Authority, Validity};
 use super::harness::load::Load;
 use super::harness::upstream::{TestUpstream, Transport};
-use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, run, streamed, trusting, unique_id, write_file};
+use super::harness::{
+    HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, request_id, run, streamed, trusting, unique_id,
+    write_file,
+};
 
 const REFUSED: &str = "portcullis_config_reloads_total{outcome=\"refused\"}";
 
@@ -24,8 +27,8 @@ async fn left(proxy: &Proxy, token: &str) -> Vec<u64> {
 
 /// The sections that each `configured` line names.
 fn configured(proxy: &Proxy) -> Vec<Value> {
-    let lines = proxy.records().into_iter().filter(|line| line["event"] == "configured");
-    lines.map(|line| line["changed"].clone()).collect()
+    let lines = lines_of(&proxy.audit).into_iter().filter(|line| line["event"] == "configured");
+    held_to_schema(lines.collect()).into_iter().map(|line| line["changed"].clone()).collect()
 }
 
 #[tokio::test]
@@ -56,6 +59,8 @@ async fn what_callers_may_do_changes_and_what_they_have_used_does_not() {
     body["messages"][0]["content"] = "Write to jane.doe@example.org".into();
     assert_eq!(proxy.post(&token, &body).await.status(), 400);
 
+    // What is on record of a call comes after the line of its configuration.
+    proxy.records_when(|records| records.iter().any(|record| record["status"] == 400)).await;
     let changed = configured(&proxy);
     let expected = json!([["grant"], ["grant"], ["limit"], ["limit"], ["address"], ["address"], ["privacy"]]);
     assert_eq!(json!(changed), expected);
@@ -88,9 +93,7 @@ async fn issuers_come_and_go_and_those_that_stay_keep_their_keys() {
 
 #[tokio::test]
 async fn calls_go_to_another_upstream_with_another_key() {
-    let authority = Authority::new("reload");
     let (first, second) = (TestUpstream::start(Transport::Plain), TestUpstream::start(Transport::Plain));
-    drop(authority);
     for key in ["key-one", "key-two"] {
         write_file(&format!("reload-{key}"), key);
         first.accept(key, 200, &[]);

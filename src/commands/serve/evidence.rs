@@ -29,6 +29,7 @@ pub(super) struct Asked {
 
 /// Carriers that are to take the place of others.
 pub(super) struct Prepared {
+    #[allow(clippy::option_option)] // the same as before, or one or none
     export: Option<Option<LogExport>>,
     ship: Option<(Option<ShipConfig>, KeepConfig)>,
 }
@@ -82,6 +83,7 @@ impl Evidence {
     ///
     /// # Errors
     /// Says what cannot be started.
+    #[allow(clippy::option_option)] // the same as before, or one or none
     pub(super) fn prepare(&self, asked: Asked) -> Result<(Prepared, Option<Option<Tap>>), String> {
         let Asked { export, ship } = asked;
         let export = export.map(|telemetry| LogExport::start(&telemetry, self.metrics.otlp.clone())).transpose();

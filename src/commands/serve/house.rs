@@ -99,12 +99,11 @@ impl House {
         jobs.extend(fetchers.into_iter().map(fetching));
         let cut_streams = config.revocation.cut_streams;
         let (revoked, freshness) = follow(config.revocation, ground, before, &mut jobs);
-        let limits = match was {
-            Some(was) => was.limits.succeeded_by(config.limits, config.prices),
-            None => {
-                let budgets = config.state_directory.join("budgets.json");
-                Limits::new(config.limits, config.prices, ground.store.clone(), Some(budgets))
-            }
+        let limits = if let Some(was) = was {
+            was.limits.succeeded_by(config.limits, config.prices)
+        } else {
+            let budgets = config.state_directory.join("budgets.json");
+            Limits::new(config.limits, config.prices, ground.store.clone(), Some(budgets))
         };
         let counting = Arc::clone(&limits);
         jobs.push(Job::new(limits.subject(), async move { counting.upkeep().await }));
@@ -265,18 +264,16 @@ fn follow(
     jobs: &mut Vec<Job>,
 ) -> (Revoked, Option<Freshness>) {
     let was = before.map(|before| before.revoked.clone()).unwrap_or_default();
-    let file = config.file.map(|file| match was.file.filter(|was| was.name == file.path()) {
-        Some(same) => {
+    let file = config.file.map(|file| {
+        if let Some(same) = was.file.filter(|was| was.name == file.path()) {
             jobs.push(Job::going_on(Arc::clone(&same.part) as Subject));
-            same
+            return same;
         }
-        None => {
-            let name = file.path().to_owned();
-            let follower = file.follow(Arc::clone(&ground.revocations));
-            let followed = Followed { name, part: follower.part(), status: follower.status() };
-            jobs.push(Job::new(follower.part() as Subject, follower.run()));
-            followed
-        }
+        let name = file.path().to_owned();
+        let follower = file.follow(Arc::clone(&ground.revocations));
+        let source = Followed { name, part: follower.part(), status: follower.status() };
+        jobs.push(Job::new(follower.part() as Subject, follower.run()));
+        source
     });
     let set = config.store_key.zip(ground.store.clone()).map(|(key, store)| {
         if let Some(same) = was.set.filter(|was| was.name == key) {
@@ -284,9 +281,9 @@ fn follow(
             return same;
         }
         let follower = StoreFollower::new(store, key.clone(), Arc::clone(&ground.revocations));
-        let followed = Followed { name: key, part: follower.part(), status: follower.status() };
+        let source = Followed { name: key, part: follower.part(), status: follower.status() };
         jobs.push(Job::new(follower.part() as Subject, follower.run()));
-        followed
+        source
     });
     let closed = config.on_store_failure == OnStoreFailure::Closed;
     let freshness = set.as_ref().filter(|_| closed);

@@ -18,6 +18,9 @@ use crate::upstream::pin::Pin;
 /// Longest file that is read; a bundle of all public roots has a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
 
+/// How many stores this process has opened.
+static SERIES: AtomicU32 = AtomicU32::new(0);
+
 /// Where a set comes from.
 pub struct TrustSources {
     /// Certificates (PEM) that the upstream's chain must end in; `None` are the system's roots.
@@ -67,7 +70,6 @@ impl TrustStore {
     ) -> Result<Self, Vec<TrustFault>> {
         let mut files = Vec::new();
         let Parts { roots, client } = sources.read(&mut files, now)?;
-        static SERIES: AtomicU32 = AtomicU32::new(0);
         let series = SERIES.fetch_add(1, Ordering::Relaxed);
         let trust = Trust::new(roots, client, &sources.pins, 0).map_err(|fault| vec![fault])?.of_series(series);
         let follower = Follower { files, trouble: Trouble::none(), reminder: Reminder::default() };
