@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 
 use super::harness::authority::{Authority, Validity};
+use super::harness::collector::Collector;
 use super::harness::load::Load;
 use super::harness::upstream::{TestUpstream, Transport};
 use super::harness::{
-    HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, request_id, run, streamed, trusting, unique_id,
-    write_file,
+    HAIKU, Proxy, Sandbox, held_to_schema, lines_of, message, request_id, run, segments_of, streamed, trusting,
+    unique_id, write_file,
 };
 
 const REFUSED: &str = "portcullis_config_reloads_total{outcome=\"refused\"}";
@@ -378,4 +379,43 @@ async fn no_call_fails_over_twenty_reloads() {
     assert!(calls >= 200, "{calls}");
     assert_eq!(left(&proxy, &proxy.token).await, [1_000_000 - calls], "all of them are counted once");
     proxy.stop();
+}
+
+#[tokio::test]
+async fn records_go_to_another_collector_and_segments_close_by_another_rule() {
+    let (first, second) = (Collector::start(None), Collector::start(None));
+    let section = |collector: &Collector| format!("otlp = \"http://{}\"", collector.address());
+    let proxy = Proxy::with("reload-carriers", &format!("[telemetry]\n{}\n", section(&first))).await;
+    let call = async || request_id(&proxy.post(&proxy.token, &message(HAIKU)).await);
+    let to_first = call().await;
+    first.record("portcullis.audit.end", &to_first).await;
+    proxy.reconfigure(|text| text.replace(&section(&first), &section(&second))).await;
+    let to_second = call().await;
+    second.record("portcullis.audit.end", &to_second).await;
+    let has = |collector: &Collector, id: &str| format!("{:?}", collector.records()).contains(id);
+    assert!(!has(&first, &to_second) && !has(&second, &to_first));
+    assert!(format!("{:?}", second.records()).contains("portcullis.audit.configured"), "the first of its lines");
+
+    proxy.reconfigure(|text| text.replace("directory = \"audit-", "segment_age = \"1s\"\ndirectory = \"audit-")).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while segments_of(&proxy.audit).len() < 2 {
+        call().await;
+        assert!(Instant::now() < deadline, "no segment was closed");
+    }
+}
+
+#[tokio::test]
+async fn a_sandbox_reloads_the_file_that_it_wrote() {
+    let sandbox = Sandbox::start(&["--plaintext"]);
+    let config = std::fs::read_to_string(&sandbox.ready.config_file).unwrap();
+    sandbox.process.signal("HUP");
+    let refused = "portcullis_config_reloads_total{outcome=\"refused\"}";
+    let applied = "portcullis_config_reloads_total{outcome=\"applied\"}";
+    // The ports that were free stand in the file by now, which is another text.
+    sandbox.until_metric(applied, |reloads| reloads == 1).await;
+    std::fs::write(&sandbox.ready.config_file, config.replace("claude:haiku", "claude:nobody")).unwrap();
+    sandbox.process.signal("HUP");
+    sandbox.until_metric(applied, |reloads| reloads == 2).await;
+    assert_eq!(sandbox.post(&message(HAIKU)).await.status(), 403);
+    assert_eq!(sandbox.metric(refused).await, 0);
 }
