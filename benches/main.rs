@@ -15,6 +15,10 @@ mod usage;
 
 use criterion::{criterion_group, criterion_main};
 
+/// As the binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 criterion_group!(
     benches,
     token::benches,

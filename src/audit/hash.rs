@@ -72,12 +72,15 @@ impl<'de> serde::Deserialize<'de> for Hash {
 pub fn to_hex(bytes: &[u8]) -> String {
     let mut hex = Vec::with_capacity(bytes.len() * 2);
     append_hex(bytes, &mut hex);
-    hex.into_iter().map(char::from).collect()
+    String::from_utf8(hex).unwrap_or_default() // hex is ASCII
 }
 
 fn append_hex(bytes: &[u8], hex: &mut Vec<u8>) {
     let digit = |nibble: u8| if nibble < 10 { b'0' + nibble } else { b'a' + (nibble - 10) };
-    hex.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    hex.reserve(bytes.len() * 2); // once, not for each digit: this is on the way of every record
+    for byte in bytes {
+        hex.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 /// Reads exactly `N` bytes of lower-case hex; upper-case is refused, so that equal bytes have one spelling.

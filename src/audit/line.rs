@@ -50,7 +50,7 @@ pub(super) fn event(rest: &[u8]) -> Option<&[u8]> {
     value.get(..memchr::memchr(b'"', value)?)
 }
 
-fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
+pub(super) fn itoa(mut number: u64, digits: &mut [u8; 20]) -> &[u8] {
     let mut start = digits.len();
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();

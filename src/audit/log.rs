@@ -192,18 +192,18 @@ impl AuditLog {
     ///
     /// # Errors
     /// When the log cannot be written, and requests must not go on without.
-    pub async fn begin(&self, record: Record) -> Result<Ticket, Unrecorded> {
+    pub async fn begin(&self, record: &Record) -> Result<Ticket, Unrecorded> {
         let until = Instant::now() + PATIENCE;
         if !self.is_writable() {
             return match self.on_failure {
                 OnAuditFailure::Refuse => Err(Unrecorded::Withdrawn),
                 OnAuditFailure::Continue => {
-                    self.keep_or_lose(&record);
+                    self.keep_or_lose(record);
                     Ok(Ticket(Wait::Over))
                 }
             };
         }
-        let Some(json) = serialise(&record) else { return self.without_record() };
+        let Some(json) = serialise(record) else { return self.without_record() };
         let (done, wait) = oneshot::channel();
         let (entry, ticket) = match self.durability {
             Durability::Relaxed => (Entry::Record(json), Wait::Over),
@@ -219,11 +219,11 @@ impl AuditLog {
     }
 
     /// Hands over a record, waiting for room in the queue.
-    pub async fn write(&self, record: Record) {
+    pub async fn write(&self, record: &Record) {
         if self.on_failure == OnAuditFailure::Continue && !self.is_writable() {
-            return self.keep_or_lose(&record);
+            return self.keep_or_lose(record);
         }
-        let Some(json) = serialise(&record) else { return self.lose() };
+        let Some(json) = serialise(record) else { return self.lose() };
         if self.queue.send(Entry::Record(json)).await.is_err() {
             self.lose(); // the log has ended
         }
@@ -337,11 +337,13 @@ impl Shared {
 
 /// Longest record, so that its line is below what readers take for one.
 const MAX_RECORD: usize = MAX_LINE - 256;
+/// Room that most records fit.
+const USUAL_RECORD: usize = 2048;
 
 fn serialise(record: &Record) -> Option<Vec<u8>> {
-    let mut json = Vec::with_capacity(1024);
+    let mut json = Vec::with_capacity(USUAL_RECORD);
     // Only a time beyond the year 9999 could be the cause.
-    match serde_json::to_writer(&mut json, record) {
+    match record.append_to(&mut json) {
         Ok(()) if json.len() <= MAX_RECORD => Some(json),
         Ok(()) => {
             let bytes = json.len();

@@ -13,6 +13,7 @@ mod key;
 mod lifecycle;
 mod line;
 mod log;
+mod members;
 mod merkle;
 pub mod ocsf;
 mod options;

@@ -29,6 +29,19 @@ pub enum Event {
     Left,
 }
 
+impl Event {
+    /// The event as lines have it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Begin => "begin",
+            Self::End => "end",
+            Self::Refused => "refused",
+            Self::Answered => "answered",
+            Self::Left => "left",
+        }
+    }
+}
+
 /// One request. `None` is "not known" or "does not apply", and is left out.
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
@@ -260,6 +273,17 @@ pub enum Closer {
     Proxy,
 }
 
+impl Closer {
+    /// The closer as lines have it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Proxy => "proxy",
+        }
+    }
+}
+
 /// What was decided on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -272,6 +296,18 @@ pub enum Decision {
     Answered,
     /// The client left before there was a decision.
     Undecided,
+}
+
+impl Decision {
+    /// The decision as lines have it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::Answered => "answered",
+            Self::Undecided => "undecided",
+        }
+    }
 }
 
 /// Milliseconds since the request's head arrived.

@@ -302,7 +302,7 @@ impl Gateway {
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
             return self.audit.refused_unrecorded();
         }
-        self.audit.write(record).await;
+        self.audit.write(&record).await;
         self.metrics.audit_records.inc();
     }
 }

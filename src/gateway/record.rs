@@ -29,7 +29,7 @@ impl Gateway {
                 exchange.metered.as_ref().map(|held| limits_left(held.reservation.standing())).unwrap_or_default();
             note_permit(exchange, &mut record);
             record.prompt = prompt;
-            let ticket = self.audit.begin(record).await.map_err(|_: Unrecorded| Denial::AuditUnavailable)?;
+            let ticket = self.audit.begin(&record).await.map_err(|_: Unrecorded| Denial::AuditUnavailable)?;
             exchange.ticket = Some(ticket);
         }
         Ok(())

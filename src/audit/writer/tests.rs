@@ -50,17 +50,17 @@ impl Kept {
     }
 
     async fn begin(&self, id: &str) -> Result<(), Unrecorded> {
-        self.log.begin(record(Event::Begin, id)).await?.on_record().await.map(drop)
+        self.log.begin(&record(Event::Begin, id)).await?.on_record().await.map(drop)
     }
 
     async fn end(&self, id: &str) {
-        self.log.write(record(Event::End, id)).await;
+        self.log.write(&record(Event::End, id)).await;
     }
 
     /// Breaks the disk, and has the writer notice it.
     async fn breaks(&self) {
         self.disk.inner().broken = Some(ErrorKind::StorageFull);
-        self.log.write(record(Event::Refused, "notices")).await;
+        self.log.write(&record(Event::Refused, "notices")).await;
         self.until(false).await;
     }
 
@@ -148,9 +148,9 @@ async fn under_load_the_disk_is_asked_once_a_commit_interval_and_nobody_waits_lo
             for call in 0..20 {
                 let asked = Instant::now();
                 let id = format!("{task}-{call}");
-                log.begin(record(Event::Begin, &id)).await.unwrap().on_record().await.unwrap();
+                log.begin(&record(Event::Begin, &id)).await.unwrap().on_record().await.unwrap();
                 assert!(asked.elapsed() <= COMMIT + Duration::from_millis(2), "{:?}", asked.elapsed());
-                log.write(record(Event::End, &id)).await;
+                log.write(&record(Event::End, &id)).await;
             }
         });
     }
@@ -285,7 +285,7 @@ async fn a_disk_that_hangs_for_5_seconds_has_failed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let thread = std::thread::spawn(move || runtime.block_on(writer.run()));
     let started = Instant::now();
-    let ticket = log.begin(record(Event::Begin, "hangs")).await.unwrap();
+    let ticket = log.begin(&record(Event::Begin, "hangs")).await.unwrap();
     assert!(matches!(ticket.on_record().await, Err(Unrecorded::Late)));
     assert_eq!(started.elapsed().as_secs(), 5);
     while disk.inner().hangs.is_some() {

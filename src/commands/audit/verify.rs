@@ -276,7 +276,7 @@ mod tests {
     fn write(log: &AuditLog, id: &str) {
         let record = Record { event: Event::End, ..Record::new(id.to_owned(), SystemTime::UNIX_EPOCH) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(log.write(record));
+        runtime.block_on(log.write(&record));
         assert!(log.flush(PATIENCE));
     }
 
