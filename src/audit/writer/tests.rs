@@ -314,7 +314,7 @@ async fn another_configuration_is_told_in_its_place_and_holds_from_there_on() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let taken = Arc::clone(&seen);
     let tap: Tap = Box::new(move |lines| taken.lock().unwrap().extend_from_slice(lines));
-    kept.log.write(record(Event::Refused, "a")).await;
+    kept.log.write(&record(Event::Refused, "a")).await;
     let change = Change {
         rules,
         configuration: Hash::of_bytes(b"text"),
@@ -323,7 +323,7 @@ async fn another_configuration_is_told_in_its_place_and_holds_from_there_on() {
     };
     kept.log.change(change).await.unwrap();
     let after = kept.log.seen_by(rules);
-    assert!(after.begin(record(Event::Begin, "b")).await.unwrap().on_record().await.is_ok());
+    assert!(after.begin(&record(Event::Begin, "b")).await.unwrap().on_record().await.is_ok());
     tokio::time::sleep(Duration::from_secs(1)).await;
     let lines = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
