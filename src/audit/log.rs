@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::options::{Durability, OnAuditFailure, Options};
+use super::chain::rfc3339;
+use super::lifecycle::Configured;
+use super::options::{Change, Durability, LogRules, OnAuditFailure, Options, Tap};
 use super::outage::Outages;
 use super::record::Record;
 use super::room::{self, Room};
@@ -64,10 +66,19 @@ pub(super) enum Entry {
     Begin(Vec<u8>, oneshot::Sender<()>),
     /// Told once all that came before is on disk.
     Flush(std_mpsc::Sender<()>),
+    /// A line that tells of another configuration, and what that changes for the writer.
+    Change(Vec<u8>, Box<Changed>),
     /// Something is missing that the writer may not know of.
     Missing,
     /// The same as `Flush`, and then the log ends.
     Stop(std_mpsc::Sender<()>),
+}
+
+/// What another configuration changes for the writer.
+pub(super) struct Changed {
+    pub rules: LogRules,
+    #[allow(clippy::option_option)] // the same as before, or one or none
+    pub tap: Option<Option<Tap>>,
 }
 
 /// What requests and the writer know of each other.
@@ -117,7 +128,7 @@ impl AuditLog {
     /// # Errors
     /// When the folder's segments cannot be read and written, or the thread not started.
     pub fn open(options: Options, metrics: AuditMetrics) -> std::io::Result<Self> {
-        let (log, entries) = Self::new(options.durability, options.on_failure, metrics);
+        let (log, entries) = Self::new(options.rules.durability, options.rules.on_failure, metrics);
         writer::start(options, entries, Arc::clone(&log.shared))?;
         Ok(log)
     }
@@ -138,6 +149,39 @@ impl AuditLog {
             metrics,
         };
         (Self { queue, shared: Arc::new(shared), durability, on_failure }, entries)
+    }
+
+    /// Hands another configuration over, with a line that tells of it. [`AuditLog::seen_by`] is for the requests of it.
+    ///
+    /// # Errors
+    /// When the log cannot be written, or has no room within 5 seconds: nothing is changed then.
+    pub async fn change(&self, change: Change) -> Result<(), Unrecorded> {
+        let Change { rules, configuration, changed, tap } = change;
+        if !self.is_writable() {
+            return Err(Unrecorded::Withdrawn);
+        }
+        let time = rfc3339(SystemTime::now());
+        let line = Configured::at(&time, configuration, &changed);
+        let line = serde_json::to_vec(&line).map_err(|_| Unrecorded::Withdrawn)?;
+        let entry = Entry::Change(line, Box::new(Changed { rules, tap }));
+        match timeout_at(Instant::now() + PATIENCE, self.queue.send(entry)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Unrecorded::Withdrawn),
+        }
+    }
+
+    /// The same log for requests that these rules are for.
+    #[must_use]
+    pub fn seen_by(&self, rules: LogRules) -> Self {
+        Self { durability: rules.durability, on_failure: rules.on_failure, ..self.clone() }
+    }
+
+    /// One that takes what is handed over and keeps nothing.
+    #[cfg(test)]
+    pub(crate) fn for_tests(metrics: AuditMetrics) -> Self {
+        let (log, mut entries) = Self::new(Durability::Relaxed, OnAuditFailure::Refuse, metrics);
+        std::thread::spawn(move || while entries.blocking_recv().is_some() {});
+        log
     }
 
     /// Whether [`AuditLog::open`] could go on in `directory`. Nothing is made or written.

@@ -161,12 +161,14 @@ fn usage() -> Usage {
 }
 
 /// A line of each event of the log itself.
-pub(crate) fn own_lines() -> [Value; 4] {
+pub(crate) fn own_lines() -> [Value; 5] {
     let time = "2026-11-24T10:00:00.5Z";
     [
         json!({ "seq": 1, "prev": HEAD, "event": "started", "version": VERSION, "time": time, "program": "0.1.0", "pid": 42,
             "log": "edge-1/0", "key": "c0ffee", "configuration": HEAD, "found": { "torn_bytes": 12, "torn_sha256": HEAD },
             "heads": [{ "chain": 1, "seq": 4, "hash": HEAD }] }),
+        json!({ "seq": 6, "prev": HEAD, "event": "configured", "version": VERSION, "time": time, "configuration": HEAD,
+            "changed": ["grant", "upstream"] }),
         json!({ "seq": 9, "prev": HEAD, "event": "stopped", "version": VERSION, "time": time }),
         json!({ "seq": 5, "prev": HEAD, "event": "gap", "version": VERSION, "time": time, "from": time, "to": time,
             "refused": 3, "lost": 0 }),

@@ -12,8 +12,8 @@ use super::chain::{Chain, Seal, rfc3339};
 use super::disk::{Disk, Folder};
 use super::host::host;
 use super::lifecycle::{Gap, Started, Stopped};
-use super::log::{Entry, Shared};
-use super::options::{Durability, OnAuditFailure, Options, Tap};
+use super::log::{Changed, Entry, Shared};
+use super::options::{Durability, LogRules, OnAuditFailure, Options, Tap};
 use super::outage::Outage;
 use super::record::VERSION;
 use super::recovery::{self, Recovered};
@@ -39,15 +39,7 @@ pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<
     })?;
     let Recovered { lock, chain: id, file, position, .. } = recovered;
     let disk = Folder(options.directory);
-    let rules = Rules {
-        durable: options.durability == Durability::Durable,
-        on_failure: options.on_failure,
-        commit_interval: options.commit_interval,
-        checkpoint_interval: options.checkpoint_interval,
-        segment_size: options.segment_size,
-        segment_age: options.segment_age,
-        kept: KEPT,
-    };
+    let rules = Rules::from(options.rules);
     let chain = Chain::new(disk, file, position, id, log, options.key);
     let mut writer = Writer::new(chain, queue, shared, options.tap, rules);
     // A log that cannot take its first line is told to whoever starts it, not to the first request.
@@ -90,6 +82,20 @@ struct Rules {
     kept: usize,
 }
 
+impl From<LogRules> for Rules {
+    fn from(rules: LogRules) -> Self {
+        Self {
+            durable: rules.durability == Durability::Durable,
+            on_failure: rules.on_failure,
+            commit_interval: rules.commit_interval,
+            checkpoint_interval: rules.checkpoint_interval,
+            segment_size: rules.segment_size,
+            segment_age: rules.segment_age,
+            kept: KEPT,
+        }
+    }
+}
+
 /// What is brought to the disk together.
 #[derive(Default)]
 struct Group {
@@ -100,6 +106,8 @@ struct Group {
     /// Who waits, with the place of its record.
     waiting: Vec<(usize, oneshot::Sender<()>)>,
     flushes: Vec<std_mpsc::Sender<()>>,
+    /// Another configuration, whose line is among the records.
+    changed: Option<Box<Changed>>,
     /// The log is to end.
     stops: bool,
     /// When the first of it came.
@@ -119,6 +127,13 @@ impl Group {
                 self.keep(record);
             }
             Entry::Flush(done) => self.flushes.push(done),
+            Entry::Change(record, mut changed) => {
+                self.records.push(record);
+                if let Some(earlier) = self.changed.take() {
+                    changed.tap = changed.tap.or(earlier.tap);
+                }
+                self.changed = Some(changed);
+            }
             Entry::Missing => {}
             Entry::Stop(done) => {
                 self.flushes.push(done);
@@ -278,6 +293,7 @@ impl<D: Disk> Writer<D> {
 
     /// Brings the group to the disk, however long it takes.
     async fn bring(&mut self, seal: Seal) {
+        self.follow_configuration();
         while let Err(error) = self.commit(seal) {
             self.settles = None;
             if self.shared.fail(self.chain.take_unsure()) {
@@ -321,6 +337,15 @@ impl<D: Disk> Writer<D> {
     fn to_tell(&self) -> Option<Outage> {
         let is_due = self.ends || self.settles.is_some_and(|due| due <= Instant::now());
         self.shared.outages.untold().filter(|_| is_due)
+    }
+
+    /// Goes on as another configuration says, from the group on that has the line that tells of it.
+    fn follow_configuration(&mut self) {
+        let Some(changed) = self.group.changed.take() else { return };
+        self.rules = Rules { kept: self.rules.kept, ..Rules::from(changed.rules) };
+        if let Some(tap) = changed.tap {
+            self.tap = tap;
+        }
     }
 
     /// One attempt to bring the group to the disk, and the line that tells what is missing with it.

@@ -1,8 +1,7 @@
-//! The corridor: Pingora's phases, each of which calls one room.
+//! The phases of a request, each of which calls one room.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -10,7 +9,7 @@ use pingora::prelude::HttpPeer;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::Peer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, Session};
 
 use super::admission::Stop;
 use super::context::{Exchange, RequestCtx, Stage};
@@ -35,18 +34,13 @@ const NOT_ADMITTED: ErrorType = ErrorType::new("NotAdmitted");
 /// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
 const DENIED: ErrorType = ErrorType::new("Denied");
 
-#[async_trait]
-impl ProxyHttp for Gateway {
-    type CTX = RequestCtx;
-
-    fn new_ctx(&self) -> RequestCtx {
+/// The phases, as [`Corridor`](super::Corridor) has Pingora call them.
+impl Gateway {
+    pub(super) fn new_ctx(&self) -> RequestCtx {
         RequestCtx::new(self.in_flight.enter())
     }
 
-    /// Pingora's own modules would compress answers, which would hold back a stream.
-    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+    pub(super) async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEPALIVE_SECONDS)); // Pingora's default is for ever
         }
@@ -78,7 +72,7 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+    pub(super) async fn upstream_peer(&self, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         // Before a key and a connection are taken: neither is to wait for the disk.
         if let Err(denial) = await_record(ctx).await {
             return Err(stop(ctx, denial));
@@ -110,13 +104,8 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn fail_to_connect(
-        &self,
-        _: &mut Session,
-        peer: &HttpPeer,
-        ctx: &mut RequestCtx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+    pub(super) fn fail_to_connect(&self, peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
         if let Some(exchange) = ctx.exchange() {
@@ -132,12 +121,9 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    async fn connected_to_upstream(
+    pub(super) async fn connected_to_upstream(
         &self,
-        _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -165,9 +151,9 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_request_filter(
+    pub(super) fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        session: &Session,
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -188,18 +174,12 @@ impl ProxyHttp for Gateway {
     }
 
     /// Takes down what goes up, and counts an upload as it passes by: its announced length may be absent.
-    async fn request_body_filter(
-        &self,
-        _: &mut Session,
-        body: &mut Option<Bytes>,
-        _end: bool,
-        ctx: &mut RequestCtx,
-    ) -> Result<()> {
-        if let (Some(exchange), Some(piece)) = (ctx.exchange(), &body) {
+    pub(super) fn request_body_filter(&self, body: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
+        if let (Some(exchange), Some(piece)) = (ctx.exchange(), body) {
             exchange.receipt.up(piece);
         }
         if ctx.is_upload() {
-            ctx.body_length += body.as_ref().map_or(0, Bytes::len);
+            ctx.body_length += body.map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
             if ctx.body_length > limit {
                 return Err(stop(ctx, Denial::BodyTooLarge { limit }));
@@ -208,9 +188,9 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(
+    pub(super) fn response_filter(
         &self,
-        session: &mut Session,
+        session: &Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -229,9 +209,8 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn response_body_filter(
+    pub(super) fn response_body_filter(
         &self,
-        _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut RequestCtx,
@@ -249,9 +228,9 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn error_while_proxy(
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+    pub(super) fn error_while_proxy(
         &self,
-        _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut RequestCtx,
@@ -291,7 +270,12 @@ impl ProxyHttp for Gateway {
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    pub(super) async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestCtx,
+    ) -> FailToProxy {
         let told = match &ctx.stage {
             Stage::Permitted(exchange) => exchange.failure.clone(),
             Stage::Refused(denial) => Some(denial.clone()),
@@ -324,7 +308,7 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
+    pub(super) async fn logging(&self, session: &mut Session, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
@@ -338,16 +322,6 @@ impl ProxyHttp for Gateway {
         }
         self.audit.write(&record).await;
         self.metrics.audit_records.inc();
-    }
-
-    /// Pingora would log the request line, query and all.
-    fn request_summary(&self, _: &Session, ctx: &RequestCtx) -> String {
-        format!("request {}", ctx.id)
-    }
-
-    /// `fail_to_proxy` has logged it, in our words.
-    fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
-        true
     }
 }
 

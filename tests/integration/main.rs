@@ -24,6 +24,7 @@ mod private;
 mod proxy_protocol;
 mod queries;
 mod refusals;
+mod reload;
 mod revocation;
 mod rotation;
 mod serving;

@@ -12,6 +12,7 @@ use crate::audit::log::{AuditLog, Unrecorded};
 use crate::audit::record::{Event, Record};
 use crate::audit::room::BUDGET;
 use crate::audit::verify::{Failure, Verifier};
+use crate::audit::{Change, Hash};
 use crate::telemetry::AuditMetrics;
 
 const COMMIT: Duration = Duration::from_millis(20);
@@ -356,4 +357,39 @@ async fn a_begin_waits_for_room_and_no_longer_than_5_seconds() {
     writer.await.unwrap();
     let lines = lines(&disk);
     assert_eq!((ids(&lines, "end").len(), ids(&lines, "begin").len()), (400, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_is_told_in_its_place_and_holds_from_there_on() {
+    let kept = Kept::start(Durability::Durable, OnAuditFailure::Refuse);
+    let rules = LogRules {
+        durability: Durability::Relaxed,
+        on_failure: OnAuditFailure::Continue,
+        commit_interval: COMMIT,
+        checkpoint_interval: Duration::from_secs(60),
+        segment_size: 1 << 30,
+        segment_age: Duration::from_secs(3600),
+    };
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let taken = Arc::clone(&seen);
+    let tap: Tap = Box::new(move |lines| taken.lock().unwrap().extend_from_slice(lines));
+    kept.log.write(&record(Event::Refused, "a")).await;
+    let change = Change {
+        rules,
+        configuration: Hash::of_bytes(b"text"),
+        changed: vec!["grant".to_owned()],
+        tap: Some(Some(tap)),
+    };
+    kept.log.change(change).await.unwrap();
+    let after = kept.log.seen_by(rules);
+    assert!(after.begin(&record(Event::Begin, "b")).await.unwrap().on_record().await.is_ok());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lines = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["refused", "configured", "begin"]);
+    assert_eq!(
+        (&events[1]["changed"], &events[1]["configuration"]),
+        (&serde_json::json!(["grant"]), &serde_json::json!(Hash::of_bytes(b"text").to_string()))
+    );
 }

@@ -327,7 +327,7 @@ fn ask_revocations(revocation: RevocationConfig, caller: &Caller, shown: &mut St
     }
     let Some(file) = revocation.file else { return Ok(()) };
     let revocations = Arc::<Revocations>::default();
-    drop(file.enforce(Arc::clone(&revocations)));
+    revocations.adopt(Some(file.follow(Arc::clone(&revocations)).part()), None);
     let by = revocations.revoked(caller.issuer(), caller.subject(), caller.token_id(), caller.issued());
     if let Some(by) = by {
         return Err(Denial::TokenRevoked { by });
