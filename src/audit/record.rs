@@ -31,7 +31,7 @@ pub enum Event {
 
 impl Event {
     /// The event as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::End => "end",
@@ -275,7 +275,7 @@ pub enum Closer {
 
 impl Closer {
     /// The closer as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Upstream => "upstream",
@@ -300,7 +300,7 @@ pub enum Decision {
 
 impl Decision {
     /// The decision as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",

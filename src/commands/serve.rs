@@ -33,7 +33,7 @@ use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::privacy::Listener;
 use crate::store::Store;
-use crate::telemetry::{LogFormat, Metrics, init_logs};
+use crate::telemetry::{LogFormat, Metrics, expect_log_signal, follow_log_signal, init_logs};
 use crate::upstream::Upstream;
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
@@ -41,7 +41,10 @@ pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
     if let Err(error) = keep_from_core_dumps() {
         tracing::warn!(%error, "a core dump of this process would show its keys");
     }
-    let proxy = Proxy::bind(load(path)?)?;
+    expect_log_signal();
+    let config = load(path)?;
+    config.log.level.set();
+    let proxy = Proxy::bind(config)?;
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     proxy.run(|| tracing::info!("ready"))
 }
@@ -90,7 +93,7 @@ impl Proxy {
         let (issuers, fetchers) =
             Issuers::new(config.issuers, Some(config.state_directory.clone()), CacheBounds::default());
         let issuers = Arc::new(issuers);
-        let mut others: Vec<BoxFuture<'static, ()>> = Vec::new();
+        let mut others: Vec<BoxFuture<'static, ()>> = vec![follow_log_signal().boxed()];
         let store = connect(config.store.as_ref(), &mut others)?;
         let cut_streams = config.revocation.cut_streams;
         let Revoked { revocations, file, set, freshness } = follow(config.revocation, store.as_ref(), &mut others);

@@ -12,6 +12,7 @@ mod keep;
 mod key;
 mod limit;
 mod listen;
+mod log;
 pub mod pem;
 mod policy;
 mod privacy;
@@ -36,6 +37,7 @@ pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use keep::KeepConfig;
 pub use listen::ListenConfig;
+pub use log::LogConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
@@ -80,6 +82,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
+    /// How much the operational log tells.
+    pub log: LogConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
     pub state_directory: PathBuf,
 }
@@ -142,6 +146,7 @@ impl Config {
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
             let telemetry = telemetry::read(root);
+            let log = root.table("log", log::read);
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
@@ -163,6 +168,7 @@ impl Config {
                 audit: audit?,
                 privacy: privacy?,
                 telemetry: telemetry?,
+                log,
                 state_directory: state_directory?,
             })
         })

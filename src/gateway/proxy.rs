@@ -18,7 +18,7 @@ use super::overdue::overdue;
 use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
-use crate::audit::Unrecorded;
+use crate::audit::{Record, Unrecorded};
 use crate::claude::{self, BodyRule};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
@@ -318,6 +318,7 @@ impl ProxyHttp for Gateway {
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
             return self.audit.refused_unrecorded();
         }
+        log_end(&record);
         self.audit.write(&record).await;
         self.metrics.audit_records.inc();
     }
@@ -408,6 +409,21 @@ fn again_by_us(kind: &ErrorType) -> Option<Again> {
 /// The status that the client has been told, if it has: an interim one, such as `100 Continue`, is no answer.
 pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
     session.response_written().map(|response| response.status).filter(|status| !status.is_informational())
+}
+
+/// Tells of a request's end, in words that are no caller's: a path, a token or a text may be anything.
+fn log_end(record: &Record) {
+    tracing::debug!(
+        request_id = record.request_id,
+        event = record.event.name(),
+        endpoint = record.endpoint,
+        status = record.status,
+        reason = record.reason,
+        rule = record.rule,
+        attempts = record.attempts,
+        total_ms = record.timings.total_ms,
+        "a request ended"
+    );
 }
 
 /// Refuses a request; the answer is written then.

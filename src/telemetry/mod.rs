@@ -5,6 +5,6 @@ mod metrics;
 mod otlp;
 mod unknown_names;
 
-pub use logs::{LogFormat, init_logs};
+pub use logs::{LogFormat, LogLevel, expect_log_signal, follow_log_signal, init_logs};
 pub use metrics::{AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
 pub use otlp::{LogExport, LogTap};

@@ -182,10 +182,27 @@ impl Proxy {
         records_when(&self.audit, enough).await
     }
 
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Ends the proxy as systemd does.
     pub fn stop(mut self) {
         self.process.signal("TERM");
         assert!(self.process.wait().success());
+    }
+
+    /// The same, with the whole log.
+    pub async fn stop_and_log(mut self) -> String {
+        self.process.signal("TERM");
+        assert!(self.process.wait().success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains("stopped requests_cut") {
+            assert!(Instant::now() < deadline, "no end of the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+        self.log()
     }
 
     /// Ends the proxy as a crash does.
