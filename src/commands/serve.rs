@@ -22,7 +22,7 @@ use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
-use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
+use crate::config::{AuditContent, Config, ListenConfig, OnStoreFailure, RevocationConfig, StoreConfig};
 use crate::credential::{KeyRing, keep_from_core_dumps};
 use crate::gateway::{
     Announced, BoundSocket, Bounds, Gateway, MAX_ATTEMPTS, ProxyProtocol, SocketService, tls_settings,
@@ -33,7 +33,7 @@ use crate::identity::{CacheBounds, Issuers};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::privacy::Listener;
 use crate::store::Store;
-use crate::telemetry::{LogFormat, Metrics, expect_log_signal, follow_log_signal, init_logs};
+use crate::telemetry::{LogFormat, Metrics, Tracer, expect_log_signal, follow_log_signal, init_logs};
 use crate::upstream::Upstream;
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
@@ -55,6 +55,7 @@ pub(super) struct Proxy {
     listen: BoundSocket,
     admin: BoundSocket,
     evidence: Evidence,
+    tracer: Option<Arc<Tracer>>,
     metrics: Arc<Metrics>,
 }
 
@@ -68,8 +69,11 @@ impl Proxy {
         let admin = bind(config.admin)?;
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
         let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
-        let evidence = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
-        Ok(Self { config, listen, admin, evidence, metrics: Arc::new(metrics) })
+        let (evidence, spans) = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
+        let sampling = config.telemetry.traces.take();
+        let proxies = config.listen.trusted_proxies.clone();
+        let tracer = spans.zip(sampling).map(|(spans, sampling)| Arc::new(Tracer::new(sampling, proxies, spans)));
+        Ok(Self { config, listen, admin, evidence, tracer, metrics: Arc::new(metrics) })
     }
 
     /// Where clients connect.
@@ -86,7 +90,7 @@ impl Proxy {
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, evidence, metrics } = self;
+        let Self { config, listen, admin, evidence, tracer, metrics } = self;
         let evidence = Arc::new(evidence);
         let upstream = Arc::new(Upstream::new(&config.upstream));
         let keys = Arc::new(KeyRing::new(config.upstream.keys));
@@ -99,6 +103,7 @@ impl Proxy {
         let Revoked { revocations, file, set, freshness } = follow(config.revocation, store.as_ref(), &mut others);
         let budgets = config.state_directory.join("budgets.json");
         let limits = Limits::new(config.limits, config.prices, store, Some(budgets));
+        let bounds = bounds(&config.listen);
         let binder = Arc::new(Binder::new(config.listen.origins));
         let in_flight = Arc::<InFlight>::default();
         let body_memory = BodyMemory::new(config.listen.max_bodies);
@@ -126,14 +131,10 @@ impl Proxy {
             audit: evidence.audit.clone(),
             listener: Arc::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&metrics),
+            tracer,
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),
-            bounds: Bounds {
-                max_body: config.listen.max_body,
-                max_upload: config.listen.max_upload,
-                body_timeout: config.listen.body_timeout,
-                trusted_proxies: trusted_proxies.clone(),
-            },
+            bounds,
         };
         let admin_pages = Admin {
             metrics,
@@ -188,6 +189,15 @@ impl Proxy {
         let counted = keep_counts(&limits);
         tracing::info!(counted, "stopped at once");
         if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
+    }
+}
+
+fn bounds(listen: &ListenConfig) -> Bounds {
+    Bounds {
+        max_body: listen.max_body,
+        max_upload: listen.max_upload,
+        body_timeout: listen.body_timeout,
+        trusted_proxies: listen.trusted_proxies.clone(),
     }
 }
 

@@ -21,6 +21,7 @@ mod revocation;
 mod ship;
 mod store;
 mod telemetry;
+mod traces;
 mod trust;
 mod units;
 mod upstream;
@@ -42,6 +43,7 @@ pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 pub use telemetry::{OtlpConfig, TelemetryConfig};
+pub use traces::{AnswerHeader, TraceSource, TracesConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -147,6 +149,16 @@ impl Config {
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
             let telemetry = telemetry::read(root);
             let log = root.table("log", log::read);
+            if let (Some(listen), Some(TelemetryConfig { traces: Some(traces), .. })) = (&listen, &telemetry)
+                && traces.accept == TraceSource::TrustedProxies
+                && listen.trusted_proxies.is_empty()
+            {
+                root.fault(
+                    "telemetry",
+                    "has traces that accept those of trusted_proxies, and there are none",
+                    "list the proxies in [listen] trusted_proxies, or say accept = \"never\"",
+                );
+            }
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)

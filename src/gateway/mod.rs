@@ -18,6 +18,7 @@ mod request;
 mod response;
 mod retry;
 mod revoked;
+mod trace;
 mod whoami;
 
 use std::sync::Arc;
@@ -38,7 +39,7 @@ use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::policy::Policy;
 use crate::privacy::Listener;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracer};
 use crate::upstream::Upstream;
 
 /// The rooms that a request passes through, as Pingora's [`ProxyHttp`](pingora_proxy::ProxyHttp).
@@ -69,6 +70,8 @@ pub struct Gateway {
     pub listener: Arc<Listener>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is traced; `None`: nothing is.
+    pub tracer: Option<Arc<Tracer>>,
     /// Requests under way.
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.

@@ -51,10 +51,11 @@ impl ProxyHttp for Gateway {
         }
         // Who takes nothing of an answer would hold it, its connection and its record for ever.
         session.set_write_timeout(Some(self.upstream.patience().silence));
+        self.note_answer_header(session, ctx);
         session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
-            answer::hello(session, &ctx.id).await?;
+            answer::hello(session, ctx).await?;
             return Ok(true);
         }
         if Self::is_whoami(session) {
@@ -115,13 +116,14 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
+        let after = ctx.arrived.elapsed();
         if let Some(exchange) = ctx.exchange() {
             // What this host has no room for says nothing of the address.
             if *error.etype() != ErrorType::SocketError {
                 exchange.report(Report::ConnectFailed);
             }
             if self.may_connect_again(exchange) {
-                exchange.begin_again(Again::Connect);
+                exchange.begin_again(Again::Connect, after);
                 error.set_retry(true);
             }
         }
@@ -174,6 +176,7 @@ impl ProxyHttp for Gateway {
         let mut request = request::build(&parts)?;
         let (Some(key), Some(on_record)) = (&exchange.key, &exchange.on_record) else { return without_permit() };
         key.inject(&exchange.permit, on_record, &mut request)?;
+        self.tell_upstream(session, ctx, &mut request)?;
         *upstream_request = request;
         Ok(())
     }
@@ -274,8 +277,9 @@ impl ProxyHttp for Gateway {
                 error = error.etype().as_str(),
                 "sending a request again"
             );
+            let after = ctx.arrived.elapsed();
             if let Some(exchange) = ctx.exchange() {
-                exchange.begin_again(again);
+                exchange.begin_again(again, after);
             }
             error.set_retry(true);
         }
@@ -294,7 +298,7 @@ impl ProxyHttp for Gateway {
         if let Some(denial) = denial {
             let written = if answered_with(session).is_none() {
                 error_code = denial.error_type().status();
-                answer::deny(session, &denial, &ctx.id).await
+                answer::deny(session, &denial, ctx).await
             } else {
                 break_off(session, &denial, ctx).await
             };
@@ -314,13 +318,18 @@ impl ProxyHttp for Gateway {
         replay::remove(session, &ctx.real_session);
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
-        let record = self.conclude(session, ctx, answer);
+        let mut record = self.conclude(session, ctx, answer);
+        let trace = self.conclude_trace(session, ctx, &mut record);
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
-            return self.audit.refused_unrecorded();
+            self.audit.refused_unrecorded();
+        } else {
+            self.audit.write(&record).await;
+            self.metrics.audit_records.inc();
         }
         log_end(&record);
-        self.audit.write(&record).await;
-        self.metrics.audit_records.inc();
+        if let Some(trace) = trace {
+            self.send_spans(session, ctx, trace, record);
+        }
     }
 
     /// Pingora would log the request line, query and all.
@@ -380,7 +389,7 @@ impl Gateway {
         match self.whoami(session, ctx).await {
             Ok(body) => {
                 ctx.stage = Stage::Answered;
-                answer::document(session, body, &ctx.id).await?;
+                answer::document(session, body, ctx).await?;
                 Ok(true)
             }
             Err(denial) => refuse(session, ctx, denial).await,
@@ -415,6 +424,7 @@ pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
 fn log_end(record: &Record) {
     tracing::debug!(
         request_id = record.request_id,
+        trace_id = record.trace_id,
         event = record.event.name(),
         endpoint = record.endpoint,
         status = record.status,
@@ -428,7 +438,7 @@ fn log_end(record: &Record) {
 
 /// Refuses a request; the answer is written then.
 async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
-    let written = answer::deny(session, &denial, &ctx.id).await;
+    let written = answer::deny(session, &denial, ctx).await;
     ctx.stage = Stage::Refused(denial);
     written.map(|()| true)
 }

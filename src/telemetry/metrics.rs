@@ -39,6 +39,8 @@ pub struct Metrics {
     pub ship: ShipMetrics,
     /// The export of audit records.
     pub otlp: OtlpMetrics,
+    /// The export of spans.
+    pub otlp_spans: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -118,7 +120,8 @@ impl Metrics {
             )?),
             audit: AuditMetrics::new(&register)?,
             ship: ShipMetrics::new(&register)?,
-            otlp: OtlpMetrics::new(&register)?,
+            otlp: OtlpMetrics::of_records(&register)?,
+            otlp_spans: OtlpMetrics::of_spans(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,

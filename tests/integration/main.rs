@@ -34,5 +34,6 @@ mod shutdown;
 mod store;
 mod streams;
 mod telemetry;
+mod traces;
 mod upstream_faults;
 mod way;

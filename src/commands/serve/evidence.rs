@@ -1,4 +1,4 @@
-//! The audit log and what carries it away from this host.
+//! The audit log and what carries it, and spans, away from this host.
 
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -7,31 +7,46 @@ use std::time::Duration;
 use crate::audit::ship::Shipper;
 use crate::audit::{AuditLog, Hash, Options, SigningKey, Tap};
 use crate::config::{AuditConfig, TelemetryConfig};
-use crate::telemetry::{LogExport, Metrics};
+use crate::telemetry::{LogExport, Metrics, Origin, SpanExport, SpanTap};
 
-/// The audit log, its export to a collector and the shipping of its segments.
+/// The audit log, its export to a collector, the shipping of its segments, and the export of spans.
 pub(super) struct Evidence {
     pub(super) audit: AuditLog,
     /// Taken at the end.
-    carriers: Mutex<(Option<LogExport>, Option<Shipper>)>,
+    carriers: Mutex<Carriers>,
     /// Whether all was recorded, once the log is closed.
     closed: OnceLock<bool>,
 }
 
+/// Threads that carry away.
+#[derive(Default)]
+struct Carriers {
+    records: Option<LogExport>,
+    spans: Option<SpanExport>,
+    shipper: Option<Shipper>,
+}
+
 impl Evidence {
     /// Opens the log, with the key that the configuration names or this host has, and takes that key and the store's
-    /// identity out of `config`. `configuration` is the digest of the configuration's text.
+    /// identity out of `config`. `configuration` is the digest of the configuration's text. With the tap for spans, where
+    /// requests are traced.
     pub(super) fn open(
         config: &mut AuditConfig,
         telemetry: &TelemetryConfig,
         state: &Path,
         configuration: [u8; 32],
         metrics: &Metrics,
-    ) -> Result<Self, String> {
+    ) -> Result<(Self, Option<SpanTap>), String> {
         let key = config.signing_key.take().map_or_else(|| SigningKey::of_host(state), Ok)?;
-        let export = LogExport::start(telemetry, metrics.otlp.clone())
-            .map_err(|error| format!("records cannot be sent to the collector: {error}"))?;
-        let (export, tap) = export.unzip();
+        let unsent = |error: String| format!("nothing can be sent to the collector: {error}");
+        let (mut records, mut spans) = (None, None);
+        if let Some(otlp) = &telemetry.otlp {
+            let origin = Origin::of(otlp);
+            records = otlp.logs.then(|| LogExport::start(otlp, &origin, metrics.otlp.clone()));
+            spans = telemetry.traces.as_ref().map(|_| SpanExport::start(otlp, &origin, metrics.otlp_spans.clone()));
+        }
+        let (records, tap) = records.transpose().map_err(unsent)?.unzip();
+        let (spans, span_tap) = spans.transpose().map_err(unsent)?.unzip();
         let options = Options {
             directory: config.directory.clone(),
             durability: config.durability,
@@ -48,7 +63,8 @@ impl Evidence {
             .map_err(|error| format!("cannot keep the audit log in {}: {error}", config.directory.display()))?;
         let shipper = Shipper::start(config.ship.take(), config.keep, &config.directory, metrics.ship.clone())
             .map_err(|error| format!("segments cannot be shipped: {error}"))?;
-        Ok(Self { audit, carriers: Mutex::new((export, shipper)), closed: OnceLock::new() })
+        let carriers = Mutex::new(Carriers { records, spans, shipper });
+        Ok((Self { audit, carriers, closed: OnceLock::new() }, span_tap))
     }
 
     /// Closes the log; whether all that was handed over is in it. What does not get away from here in time is shipped after
@@ -61,9 +77,17 @@ impl Evidence {
     fn close_once(&self) -> bool {
         let recorded = self.audit.stop(CLOSE);
         let carriers = &mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (export, shipper) = std::mem::take(carriers);
-        if let Some(export) = export {
-            export.stop(EXPORT);
+        let Carriers { records, spans, shipper } = std::mem::take(carriers);
+        // Both at once: neither waits for the other's time.
+        if let Some(records) = &records {
+            records.ask_to_stop(EXPORT);
+        }
+        if let Some(spans) = &spans {
+            spans.ask_to_stop(EXPORT);
+            spans.wait();
+        }
+        if let Some(records) = &records {
+            records.wait();
         }
         if let Some(shipper) = shipper {
             let in_time = shipper.stop(SHIP);
