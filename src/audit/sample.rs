@@ -34,6 +34,7 @@ pub(crate) fn minimal(event: Event) -> Record {
         version: VERSION,
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_514_400_250),
         request_id: "pcl_0199c0ffee00700080000000000000aa".to_owned(),
+        trace_id: None,
         client: Some(Ipv4Addr::new(10, 1, 2, 3).into()),
         issuer: permitted.then(|| "okta".to_owned()),
         subject: permitted.then(|| "alice".to_owned()),
@@ -85,6 +86,7 @@ pub(crate) fn full() -> Record {
     let digest = || Some(HEAD.to_owned());
     let text = |text: &str| Some(text.to_owned());
     Record {
+        trace_id: text("4bf92f3577b34da6a3ce929d0e0e4736"),
         token_id: text("jti-1"),
         teams: vec!["red".to_owned()],
         certificate: digest(),

@@ -30,14 +30,17 @@ use crate::audit::to_hex;
 use crate::config::Config;
 use crate::credential::keep_from_core_dumps;
 use crate::gateway::{BoundSocket, Corridor, Entrance, MAX_ATTEMPTS, SocketService};
-use crate::telemetry::{LogFormat, Metrics, init_logs};
+use crate::telemetry::{LogFormat, Metrics, SpanTap, expect_log_signal, init_logs};
 
 pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
     init_logs(log, "warn,portcullis=info");
     if let Err(error) = keep_from_core_dumps() {
         tracing::warn!(%error, "a core dump of this process would show its keys");
     }
-    let proxy = Proxy::bind(load(path)?)?;
+    expect_log_signal();
+    let config = load(path)?;
+    config.log.level.set();
+    let proxy = Proxy::bind(config)?;
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     proxy.run(|| tracing::info!("ready"))
 }
@@ -48,6 +51,8 @@ pub(super) struct Proxy {
     listen: BoundSocket,
     admin: BoundSocket,
     evidence: Evidence,
+    /// Where spans go, if requests are traced.
+    spans: Option<Arc<SpanTap>>,
     metrics: Arc<Metrics>,
 }
 
@@ -62,10 +67,10 @@ impl Proxy {
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
         let metrics = Arc::new(metrics);
         let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
-        let evidence = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
+        let (evidence, spans) = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
         config.lasting.also("listen.address", listen.address().to_string());
         config.lasting.also("admin.address", admin.address().to_string());
-        Ok(Self { config, listen, admin, evidence, metrics })
+        Ok(Self { config, listen, admin, evidence, spans, metrics })
     }
 
     /// Where clients connect.
@@ -82,7 +87,7 @@ impl Proxy {
     ///
     /// A stop ends the process from within; this returns when signals cannot be had, or when that takes too long.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, evidence, metrics } = self;
+        let Self { config, listen, admin, evidence, spans, metrics } = self;
         let evidence = Arc::new(evidence);
         let ground = Ground {
             audit: evidence.audit.clone(),
@@ -94,7 +99,7 @@ impl Proxy {
         let (drain, connect, conf) = (config.listen.drain, config.upstream.connect, server_conf(&config));
         let (file, sha256, lasting) = (config.file.clone(), config.sha256, config.lasting.clone());
         let on_change = config.reload.on_change;
-        let Built { house, jobs } = House::build(config, &ground, None)?;
+        let Built { house, jobs } = House::build(config, &ground, None, spans)?;
         house.enforce_revocations();
         metrics.reload.in_force(&to_hex(&sha256));
         let (seen, limits) = (Seen::of(&house), Arc::clone(&house.gateway.limits));

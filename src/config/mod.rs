@@ -14,6 +14,7 @@ mod key;
 mod lasting;
 mod limit;
 mod listen;
+mod log;
 pub mod pem;
 mod policy;
 mod privacy;
@@ -23,6 +24,7 @@ mod revocation;
 mod ship;
 mod store;
 mod telemetry;
+mod traces;
 mod trust;
 mod units;
 mod upstream;
@@ -42,11 +44,13 @@ pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use keep::KeepConfig;
 pub use lasting::Lasting;
 pub use listen::ListenConfig;
+pub use log::LogConfig;
 pub use reload::ReloadConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 pub use telemetry::{OtlpConfig, TelemetryConfig};
+pub use traces::{AnswerHeader, TraceSource, TracesConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -95,6 +99,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
+    /// How much the operational log tells.
+    pub log: LogConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
     pub state_directory: PathBuf,
 }
@@ -157,6 +163,17 @@ impl Config {
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
             let telemetry = telemetry::read(root);
+            let log = root.table("log", log::read);
+            if let (Some(listen), Some(TelemetryConfig { traces: Some(traces), .. })) = (&listen, &telemetry)
+                && traces.accept == TraceSource::TrustedProxies
+                && listen.trusted_proxies.is_empty()
+            {
+                root.fault(
+                    "telemetry",
+                    "has traces that accept those of trusted_proxies, and there are none",
+                    "list the proxies in [listen] trusted_proxies, or say accept = \"never\"",
+                );
+            }
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
@@ -200,6 +217,7 @@ impl Config {
                 audit,
                 privacy: privacy?,
                 telemetry: telemetry?,
+                log,
                 state_directory,
             })
         })

@@ -249,6 +249,17 @@ impl<'d> Section<'d> {
         self.convert(key, "a whole number from 0", whole)
     }
 
+    /// A number from 0 to 1.
+    pub fn share(&self, key: &'static str) -> Option<f64> {
+        self.convert(key, "a number from 0 to 1", |value| {
+            let share = match value.as_float() {
+                Some(float) => float.as_str().parse().ok(),
+                None => value.as_integer().and_then(|whole| whole.as_str().parse().ok()),
+            };
+            share.filter(|share| (0.0..=1.0).contains(share))
+        })
+    }
+
     /// A duration such as `"30s"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         self.convert(key, "a duration such as \"30s\" (ms, s, m, h, d)", |value| units::duration(value.as_str()?))

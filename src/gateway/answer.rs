@@ -8,23 +8,25 @@ use pingora::http::ResponseHeader;
 use pingora::{Error, Result};
 use pingora_proxy::Session;
 
-use super::metering;
+use super::context::RequestCtx;
 use super::response::REQUEST_ID;
 use super::stopping::LAST_WORDS;
+use super::{metering, trace};
 use crate::claude::{self, ErrorType};
 use crate::denial::{BindingFault, Denial};
 use crate::limit::CutWatch;
 
 /// Writes `denial` in the API's error shape. A client that still sends is read on to its end, unless `cut` comes before.
-pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &str, cut: CutWatch) -> Result<()> {
+pub(super) async fn deny(session: &mut Session, denial: &Denial, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let error = denial.error_type();
-    let body = claude::error_body(error, &denial.message(), request_id);
+    let body = claude::error_body(error, &denial.message(), &ctx.id);
     let mut response = ResponseHeader::build(error.status(), Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
     if error == ErrorType::Authentication {
         response.insert_header(header::WWW_AUTHENTICATE, challenge(denial))?;
     }
@@ -55,22 +57,24 @@ fn challenge(denial: &Denial) -> &'static str {
 }
 
 /// Answers a call that is served here with a JSON document.
-pub(super) async fn document(session: &mut Session, body: Vec<u8>, request_id: &str, cut: CutWatch) -> Result<()> {
+pub(super) async fn document(session: &mut Session, body: Vec<u8>, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let mut response = ResponseHeader::build(200, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
     write(session, response, body, Some(cut)).await
 }
 
 /// Answers Claude Code's warm-up call.
-pub(super) async fn hello(session: &mut Session, request_id: &str, cut: CutWatch) -> Result<()> {
+pub(super) async fn hello(session: &mut Session, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let mut response = ResponseHeader::build(200, Some(4))?;
     response.insert_header(header::CONTENT_LENGTH, 0)?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
     write(session, response, Vec::new(), Some(cut)).await
 }
 

@@ -22,6 +22,7 @@ mod response;
 mod retry;
 mod revoked;
 mod stopping;
+mod trace;
 mod whoami;
 
 use std::sync::Arc;
@@ -46,7 +47,7 @@ use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::listener::ListenerTls;
 use crate::policy::Policy;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracer};
 use crate::upstream::Upstream;
 
 /// The gateway in force, which a reload replaces.
@@ -85,6 +86,8 @@ pub struct Gateway {
     pub listening: Listening,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is traced; `None`: nothing is.
+    pub tracer: Option<Arc<Tracer>>,
     /// Requests under way.
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.

@@ -18,7 +18,7 @@ use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::stopping::{LAST_WORDS, is_stopping};
 use super::{Gateway, answer, failure, metering, replay, request, response};
-use crate::audit::Unrecorded;
+use crate::audit::{Record, Unrecorded};
 use crate::claude::{self, BodyRule};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
@@ -46,10 +46,11 @@ impl Gateway {
         }
         // Who takes nothing of an answer would hold it, its connection and its record for ever.
         session.set_write_timeout(Some(self.upstream.patience().silence));
+        self.note_answer_header(session, ctx);
         session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
-            answer::hello(session, &ctx.id, self.in_flight.watch()).await?;
+            answer::hello(session, ctx, self.in_flight.watch()).await?;
             return Ok(true);
         }
         if Self::is_whoami(session) {
@@ -108,13 +109,14 @@ impl Gateway {
     pub(super) fn fail_to_connect(&self, peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
+        let after = ctx.arrived.elapsed();
         if let Some(exchange) = ctx.exchange() {
             // What this host has no room for says nothing of the address.
             if *error.etype() != ErrorType::SocketError {
                 exchange.report(Report::ConnectFailed);
             }
             if self.may_connect_again(exchange) {
-                exchange.begin_again(Again::Connect);
+                exchange.begin_again(Again::Connect, after);
                 error.set_retry(true);
             }
         }
@@ -169,6 +171,7 @@ impl Gateway {
         let mut request = request::build(&parts)?;
         let (Some(key), Some(on_record)) = (&exchange.key, &exchange.on_record) else { return without_permit() };
         key.inject(&exchange.permit, on_record, &mut request)?;
+        self.tell_upstream(session, ctx, &mut request)?;
         *upstream_request = request;
         Ok(())
     }
@@ -262,8 +265,9 @@ impl Gateway {
                 error = error.etype().as_str(),
                 "sending a request again"
             );
+            let after = ctx.arrived.elapsed();
             if let Some(exchange) = ctx.exchange() {
-                exchange.begin_again(again);
+                exchange.begin_again(again, after);
             }
             error.set_retry(true);
         }
@@ -292,7 +296,7 @@ impl Gateway {
                 Ok(()) // it takes nothing
             } else if answered_with(session).is_none() {
                 error_code = denial.error_type().status();
-                answer::deny(session, &denial, &ctx.id, self.in_flight.watch()).await
+                answer::deny(session, &denial, ctx, self.in_flight.watch()).await
             } else {
                 break_off(session, &denial, ctx).await
             };
@@ -317,11 +321,17 @@ impl Gateway {
         if let Some(words) = words {
             (record.response_hash, record.response) = self.listening.conclude(words).await;
         }
+        let trace = self.conclude_trace(session, ctx, &mut record);
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
-            return self.audit.refused_unrecorded();
+            self.audit.refused_unrecorded();
+        } else {
+            self.audit.write(&record).await;
+            self.metrics.audit_records.inc();
         }
-        self.audit.write(&record).await;
-        self.metrics.audit_records.inc();
+        log_end(&record);
+        if let Some(trace) = trace {
+            self.send_spans(session, ctx, trace, record);
+        }
     }
 }
 
@@ -371,7 +381,7 @@ impl Gateway {
         match self.whoami(session, ctx).await {
             Ok(body) => {
                 ctx.stage = Stage::Answered;
-                answer::document(session, body, &ctx.id, self.in_flight.watch()).await?;
+                answer::document(session, body, ctx, self.in_flight.watch()).await?;
                 Ok(true)
             }
             Err(denial) => self.refuse(session, ctx, denial).await,
@@ -380,7 +390,7 @@ impl Gateway {
 
     /// Refuses a request; the answer is written then.
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
-        let written = answer::deny(session, &denial, &ctx.id, self.in_flight.watch()).await;
+        let written = answer::deny(session, &denial, ctx, self.in_flight.watch()).await;
         ctx.stage = Stage::Refused(denial);
         written.map(|()| true)
     }
@@ -407,6 +417,22 @@ fn again_by_us(kind: &ErrorType) -> Option<Again> {
 /// The status that the client has been told, if it has: an interim one, such as `100 Continue`, is no answer.
 pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
     session.response_written().map(|response| response.status).filter(|status| !status.is_informational())
+}
+
+/// Tells of a request's end, in words that are no caller's: a path, a token or a text may be anything.
+fn log_end(record: &Record) {
+    tracing::debug!(
+        request_id = record.request_id,
+        trace_id = record.trace_id,
+        event = record.event.name(),
+        endpoint = record.endpoint,
+        status = record.status,
+        reason = record.reason,
+        rule = record.rule,
+        attempts = record.attempts,
+        total_ms = record.timings.total_ms,
+        "a request ended"
+    );
 }
 
 /// Cannot be: Pingora asks for a peer after `request_filter` let the request pass.

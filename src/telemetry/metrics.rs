@@ -43,6 +43,8 @@ pub struct Metrics {
     pub otlp: OtlpMetrics,
     /// What becomes of reloads.
     pub reload: ReloadMetrics,
+    /// The export of spans.
+    pub otlp_spans: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -122,7 +124,8 @@ impl Metrics {
             )?),
             audit: AuditMetrics::new(&register)?,
             ship: ShipMetrics::new(&register)?,
-            otlp: OtlpMetrics::new(&register)?,
+            otlp: OtlpMetrics::of_records(&register)?,
+            otlp_spans: OtlpMetrics::of_spans(&register)?,
             reload: ReloadMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,

@@ -17,7 +17,7 @@ use crate::limit::{BodyMemory, Door, InFlight, Limits};
 use crate::listener::ListenerTls;
 use crate::privacy::Listener;
 use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, SpanTap, Tracer};
 use crate::upstream::Upstream;
 
 /// What is there from the start of a process to its end, whatever its configuration.
@@ -75,11 +75,16 @@ impl Ground {
 }
 
 impl House {
-    /// Makes the rooms of `config`. Nothing of them is in force, and nothing of `before` is changed.
+    /// Makes the rooms of `config`, whose spans go to `spans`. Nothing of them is in force, and nothing of `before` is changed.
     ///
     /// # Errors
     /// Says what cannot be made.
-    pub(super) fn build(config: Config, ground: &Ground, before: Option<&Self>) -> Result<Built, String> {
+    pub(super) fn build(
+        config: Config,
+        ground: &Ground,
+        before: Option<&Self>,
+        spans: Option<Arc<SpanTap>>,
+    ) -> Result<Built, String> {
         let mut jobs = Vec::new();
         let was = before.map(|before| &before.gateway);
         let rules = log_rules(&config.audit);
@@ -142,6 +147,9 @@ impl House {
             audit: ground.audit.seen_by(rules),
             listening: Listening::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&ground.metrics),
+            tracer: spans
+                .zip(config.telemetry.traces)
+                .map(|(spans, traces)| Arc::new(Tracer::new(traces, listen.trusted_proxies.clone(), spans))),
             in_flight: Arc::clone(&ground.in_flight),
             body_memory: match was {
                 Some(was) => was.body_memory.succeeded_by(listen.max_bodies),

@@ -11,7 +11,7 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Taps};
 use super::house::{Built, Ground, House, log_rules};
 use super::work::{Job, Work};
 use crate::admin::Admin;
@@ -19,7 +19,7 @@ use crate::audit::{Change, Hash, to_hex};
 use crate::config::{Config, Fault, Faults, Lasting};
 use crate::follow::{self, FollowedFile, Look};
 use crate::gateway::{Current, Gateway};
-use crate::telemetry::ReloadOutcome;
+use crate::telemetry::{ReloadOutcome, follow_log_signal};
 
 /// How long a new configuration has for what it needs from others: keys of issuers, addresses, revocations.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -95,6 +95,7 @@ impl Keeper {
         // Before anything else: until it is asked for, this signal ends the process.
         let hangup = signal(SignalKind::hangup());
         self.work = self.work.succeeded_by(std::mem::take(&mut self.jobs));
+        tokio::spawn(follow_log_signal());
         let Ok(hangup) = hangup else {
             tracing::error!("the signal to reload cannot be received");
             return std::future::pending().await;
@@ -137,20 +138,34 @@ impl Keeper {
             return Ok(ReloadOutcome::Unchanged);
         }
         let (sha256, on_change, rules) = (config.sha256, config.reload.on_change, log_rules(&config.audit));
-        let carriers = Evidence::carriers_of(&mut config, &changed);
-        let (ground, before) = (Arc::clone(&self.ground), Arc::clone(&self.house));
-        let Built { house, jobs } = blocking(move || House::build(config, &ground, Some(&before))).await??;
-        let work = self.work.succeeded_by(jobs);
-        until_ready(&house, &self.house).await?;
+        let level = config.log.level;
+        let asked = Evidence::carriers_of(&mut config, &changed);
+        let evidence = Arc::clone(&self.evidence);
+        let (carriers, taps) = blocking(move || evidence.prepare(asked)).await??;
+        let (lines, spans) = match taps {
+            Some(Taps { lines, spans }) => (Some(lines), spans),
+            None => (None, self.house.gateway.tracer.as_ref().map(|tracer| tracer.spans())),
+        };
+        let prepared = async {
+            let (ground, before) = (Arc::clone(&self.ground), Arc::clone(&self.house));
+            let Built { house, jobs } = blocking(move || House::build(config, &ground, Some(&before), spans)).await??;
+            let work = self.work.succeeded_by(jobs);
+            until_ready(&house, &self.house).await?;
+            let change = Change { rules, configuration: Hash(sha256), changed: changed.clone(), tap: lines };
+            let told = self.ground.audit.change(change).await;
+            told.map_err(|_| Refusal::Unready("the audit log cannot take the line that tells of it".to_owned()))?;
+            Ok((house, work))
+        };
+        let (house, work) = match prepared.await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                blocking(move || carriers.give_up()).await?;
+                return Err(refusal);
+            }
+        };
 
         // From here on all of it is done.
-        let evidence = Arc::clone(&self.evidence);
-        let (carriers, tap) = blocking(move || evidence.prepare(carriers)).await??;
-        let change = Change { rules, configuration: Hash(sha256), changed: changed.clone(), tap };
-        if self.ground.audit.change(change).await.is_err() {
-            blocking(move || carriers.give_up()).await?;
-            return Err(Refusal::Unready("the audit log cannot take the line that tells of it".to_owned()));
-        }
+        level.set();
         if !house.has_revocations_of(&self.house) {
             house.enforce_revocations();
         }

@@ -85,6 +85,7 @@ pub(super) const OWN_MEMBERS: &[&str] = &[
     "to",
     "token_id",
     "tools",
+    "trace_id",
     "upstream_request_id",
     "version",
 ];

@@ -1,11 +1,12 @@
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
-use opentelemetry::logs::{AnyValue, Severity};
-use opentelemetry_sdk::logs::SdkLogRecord;
+use opentelemetry::logs::{AnyValue, Logger, LoggerProvider, Severity};
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
 
 use super::*;
 use crate::audit::sample::{full, line, minimal, own_lines};
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Reading, Record};
 
 fn record(line: &serde_json::Value) -> SdkLogRecord {
     let mut record = SdkLoggerProvider::builder().build().logger("test").create_log_record();

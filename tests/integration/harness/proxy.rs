@@ -244,6 +244,18 @@ impl Proxy {
         assert!(self.end("TERM").success());
     }
 
+    /// The same, with the whole log.
+    pub async fn stop_and_log(mut self) -> String {
+        self.process.signal("TERM");
+        assert!(self.process.wait().success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains("stopped requests_cut") {
+            assert!(Instant::now() < deadline, "no end of the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+        self.log()
+    }
+
     /// Ends the proxy as a crash does.
     pub fn kill(mut self) {
         self.process.signal("KILL");

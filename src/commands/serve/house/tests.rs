@@ -70,7 +70,7 @@ impl Place {
     }
 
     fn build(&self, text: &str, before: Option<&House>) -> Built {
-        House::build(self.config(text), &self.ground, before).unwrap()
+        House::build(self.config(text), &self.ground, before, None).unwrap()
     }
 }
 
