@@ -37,7 +37,7 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the proxy in the foreground
     #[command(
-        after_help = "Example:\n  portcullis serve --config /etc/portcullis/portcullis.toml\n\nThe log goes to stderr; PORTCULLIS_LOG=debug shows more of it."
+        after_help = "Example:\n  portcullis serve --config /etc/portcullis/portcullis.toml\n\nThe log goes to stderr; PORTCULLIS_LOG=debug shows more of it.\nSignals: HUP reads the configuration anew, USR1 turns debug lines on and off, USR2 hands over to the binary that\nis installed now, TERM ends after the requests under way, INT at once."
     )]
     Serve {
         #[command(flatten)]
@@ -45,6 +45,9 @@ enum Command {
         /// How log lines look
         #[arg(long, value_enum, default_value = "json")]
         log: LogFormat,
+        /// Take over from the running process that starts this one, whose socket is the standard input
+        #[arg(long, hide = true)]
+        successor: bool,
     },
     /// Validate everything that serving would need, and name every fault
     #[command(after_help = "Example:\n  portcullis check --config portcullis.toml && systemctl restart portcullis")]
@@ -98,7 +101,7 @@ impl Cli {
         // Fails only when there is one already, which is the one that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let outcome = match self.command {
-            Command::Serve { config, log } => serve::command(&config.path, log),
+            Command::Serve { config, log, successor } => serve::command(&config.path, log, successor),
             Command::Check { config } => check::command(&config.path),
             Command::Doctor(arguments) => doctor::command(&arguments),
             Command::Explain(arguments) => explain::command(arguments),

@@ -40,6 +40,7 @@ impl Gateway {
         let mut record = draft(session, ctx);
         let mut family = ctx.call.as_ref().and_then(|call| call.models().next()).map(Model::family);
         let total = ctx.arrived.elapsed();
+        ctx.ended = Some(total);
         record.timings.total_ms = Some(millis(total));
         record.status = answered_with(session).map(|status| status.as_u16());
         record.response_bytes = session.body_bytes_sent() as u64;
@@ -70,9 +71,6 @@ impl Gateway {
                 record.event = Event::End;
                 note_permit(exchange, record);
                 note_exchange(exchange, record);
-                if let Some(words) = exchange.words.take() {
-                    (record.response_hash, record.response) = self.listener.conclude(words);
-                }
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
                     let cost = self.limits.cost(&answer, asked);
@@ -243,7 +241,7 @@ const MAX_METHOD: usize = 17;
 
 /// A path for the record. Segments that no endpoint of the API has, for they are long or hold other letters, may be
 /// anything, a token by mistake among them, and are not written down.
-fn shown(path: &str) -> String {
+pub(super) fn shown(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
     let segments = path.split('/').take(MAX_SEGMENTS);
     let shown =

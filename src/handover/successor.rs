@@ -62,11 +62,7 @@ impl Successor {
     ///
     /// # Errors
     /// What went wrong; the successor is not there any more then.
-    pub fn hand_over(
-        &self,
-        sockets: &[TcpListener],
-        counts: impl FnOnce() -> Vec<u8>,
-    ) -> Result<HandedOver, String> {
+    pub fn hand_over(&self, sockets: &[TcpListener], counts: impl FnOnce() -> Vec<u8>) -> Result<HandedOver, String> {
         let (mut stream, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::from(OwnedFd::from(theirs)));

@@ -145,7 +145,8 @@ impl Ledger {
     /// Everything that counts, but for requests under way: those are whose process they are in.
     pub fn all(&self) -> Vec<(BucketKey, Bucket)> {
         let tables = self.lock();
-        let all = [&tables.verified, &tables.claimed].into_iter().flat_map(|table| table.brief.iter().chain(&table.lasting));
+        let all =
+            [&tables.verified, &tables.claimed].into_iter().flat_map(|table| table.brief.iter().chain(&table.lasting));
         let counts = all.filter(|(key, bucket)| key.span != Span::UnderWay && bucket.used() > 0);
         counts.map(|(key, bucket)| (*key, bucket.clone())).collect()
     }

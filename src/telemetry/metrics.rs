@@ -3,6 +3,7 @@
 mod audit;
 mod otlp;
 mod register;
+mod reload;
 mod ship;
 mod state;
 mod upstream;
@@ -14,6 +15,7 @@ use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCo
 pub use self::audit::AuditMetrics;
 pub use self::otlp::OtlpMetrics;
 use self::register::Register;
+pub use self::reload::{ReloadMetrics, ReloadOutcome};
 pub use self::ship::ShipMetrics;
 pub use self::state::State;
 pub use self::upstream::UpstreamState;
@@ -39,6 +41,10 @@ pub struct Metrics {
     pub ship: ShipMetrics,
     /// The export of audit records.
     pub otlp: OtlpMetrics,
+    /// What becomes of reloads.
+    pub reload: ReloadMetrics,
+    /// The export of spans.
+    pub otlp_spans: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -118,7 +124,9 @@ impl Metrics {
             )?),
             audit: AuditMetrics::new(&register)?,
             ship: ShipMetrics::new(&register)?,
-            otlp: OtlpMetrics::new(&register)?,
+            otlp: OtlpMetrics::of_records(&register)?,
+            otlp_spans: OtlpMetrics::of_spans(&register)?,
+            reload: ReloadMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             registry,

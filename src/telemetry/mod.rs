@@ -1,10 +1,14 @@
-//! What ops see: metrics, the operational log, and the export of audit records.
+//! What ops see: metrics, the operational log, traces, and the export of these and of audit records.
 
 mod logs;
 mod metrics;
 mod otlp;
+mod trace;
 mod unknown_names;
 
-pub use logs::{LogFormat, init_logs};
-pub use metrics::{AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
-pub use otlp::{LogExport, LogTap};
+pub use logs::{LogFormat, LogLevel, expect_log_signal, expect_signal, follow_log_signal, init_logs};
+pub use metrics::{
+    AuditMetrics, Metrics, OtlpMetrics, ReloadMetrics, ReloadOutcome, ShipMetrics, State, UpstreamState,
+};
+pub use otlp::{LogExport, LogTap, Origin, SpanExport, SpanTap};
+pub use trace::{Attempt, AttemptEnd, Route, Trace, TraceParent, Tracer, attempt_error, request_error};
