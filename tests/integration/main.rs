@@ -36,5 +36,6 @@ mod store;
 mod streams;
 mod telemetry;
 mod traces;
+mod upgrade;
 mod upstream_faults;
 mod way;
