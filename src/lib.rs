@@ -24,6 +24,7 @@
 //! [`commands`] composes them into the binary.
 
 pub mod admin;
+pub mod anomaly;
 pub mod audit;
 pub mod claude;
 pub mod commands;

@@ -37,7 +37,7 @@ impl fmt::Display for Model {
 }
 
 /// A line of models. New releases of a line keep its word in their name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// `claude-haiku-*`, `claude-3-5-haiku-*`
     Haiku,
