@@ -16,6 +16,8 @@
 //! - [`upstream`]: where it goes
 //! - [`privacy`]: personal data and secrets, found and masked
 //! - [`audit`]: what is written down
+//! - [`anomaly`]: what is out of the ordinary
+//! - [`containment`]: what follows it
 //! - [`telemetry`] and [`admin`]: what ops see
 //! - [`follow`]: files that may change while the proxy runs
 //! - [`expiry`]: when certificates end, and who is told
@@ -29,6 +31,7 @@ pub mod audit;
 pub mod claude;
 pub mod commands;
 pub mod config;
+pub mod containment;
 pub mod credential;
 pub mod denial;
 pub mod expiry;

@@ -129,7 +129,7 @@ impl Series {
                 let span = length as f64 * seconds;
                 (best.score, best.observed) = (score, sum / span);
             }
-            if !self.verdict.active && of_late < BUSY && self.beats as usize % length == 0 {
+            if !self.verdict.active && of_late < BUSY && (self.beats as usize).is_multiple_of(length) {
                 #[allow(clippy::cast_precision_loss)] // a dozen
                 let keep = 1.0 - length as f64 * seconds / memory;
                 spread.learn(sum, mean * of_late / level, keep.max(0.9));

@@ -58,7 +58,7 @@ struct Followed {
 struct Name {
     id: u64,
     issuer: Arc<str>,
-    name: Arc<str>,
+    called: Arc<str>,
     weight: f64,
     series: Four,
 }
@@ -141,8 +141,8 @@ impl Signals {
         let seconds = seconds.filter(|seconds| (0.2 * planned..MOST_BEATS * planned).contains(seconds));
         let counted = board.collect(&mut self.tally(), &self.options, seconds.unwrap_or(planned), now);
         let snapshot = if let Some(seconds) = seconds {
-            let at = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-            board.judge(&counted, At { now, at, seconds }, &self.options)
+            let unix = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+            board.judge(&counted, At { now, unix, seconds }, &self.options)
         } else {
             board.interrupt();
             (*self.snapshot.load_full()).clone()
@@ -180,7 +180,7 @@ impl Signals {
 struct At {
     now: SystemTime,
     /// Seconds since 1970.
-    at: f64,
+    unix: f64,
     /// Since the beat before.
     seconds: f64,
 }
@@ -345,7 +345,7 @@ struct Judge {
 
 impl Judge {
     fn one(&mut self, series: &mut Series, signal: Signal, whom: &Whom, amount: f64) {
-        let verdict = series.beat(self.at.at, self.at.seconds, amount, &self.rules);
+        let verdict = series.beat(self.at.unix, self.at.seconds, amount, &self.rules);
         let per_minute = 60.0 * unit(signal);
         self.series.push(SeriesView {
             signal,
@@ -378,7 +378,7 @@ impl Judge {
 
 impl Name {
     fn whom(&self, kind: Kind) -> Whom {
-        let (issuer, name) = (Arc::clone(&self.issuer), Arc::clone(&self.name));
+        let (issuer, name) = (Arc::clone(&self.issuer), Arc::clone(&self.called));
         if kind == Kind::Team { Whom::Team { issuer, name } } else { Whom::Subject { issuer, name } }
     }
 }
@@ -397,14 +397,14 @@ impl Followed {
         let mut heaviest: Option<(f64, u64)> = None;
         for (id, entry) in heavy.beat(keep) {
             let taken = std::mem::take(&mut entry.counts);
-            match places.get(&id).and_then(|&place| Some((counts.get_mut(place)?, self.names.get_mut(place)?))) {
-                Some((counts, name)) => (*counts, name.weight) = (taken, entry.weight),
-                None => {
-                    other.merge(&taken);
-                    if entry.weight > heaviest.map_or(WORTH, |(weight, _)| weight) {
-                        heaviest = Some((entry.weight, id));
-                    }
-                }
+            let place = places.get(&id).and_then(|&place| Some((counts.get_mut(place)?, self.names.get_mut(place)?)));
+            if let Some((counts, name)) = place {
+                (*counts, name.weight) = (taken, entry.weight);
+                continue;
+            }
+            other.merge(&taken);
+            if entry.weight > heaviest.map_or(WORTH, |(weight, _)| weight) {
+                heaviest = Some((entry.weight, id));
             }
         }
         if let Some((weight, id)) = heaviest {
@@ -427,7 +427,7 @@ impl Followed {
         }
         let Some((issuer, name)) = heavy.name(id) else { return };
         heavy.follow(id, true);
-        self.names.push(Name { id, issuer, name, weight, series: new_four() });
+        self.names.push(Name { id, issuer, called: name, weight, series: new_four() });
         counts.push(Counts::default());
     }
 
@@ -438,7 +438,7 @@ impl Followed {
             let weight = if (0.0..1e12).contains(&named.weight) { named.weight } else { return None };
             heavy.restore(id, &named.issuer, &named.name, weight);
             let (issuer, name) = (named.issuer.into(), named.name.into());
-            self.names.push(Name { id, issuer, name, weight, series: four(named.series)? });
+            self.names.push(Name { id, issuer, called: name, weight, series: four(named.series)? });
         }
         Some(())
     }
@@ -446,7 +446,7 @@ impl Followed {
     fn state(&self) -> Group {
         let named = |name: &Name| super::state::Named {
             issuer: name.issuer.to_string(),
-            name: name.name.to_string(),
+            name: name.called.to_string(),
             weight: name.weight.round(),
             series: name.series.iter().map(Series::state).collect(),
         };

@@ -1,6 +1,6 @@
 //! How much a count varies around what is expected: more than chance alone, for calls come in bursts and days differ.
 //!
-//! The variance is `clump * mean + spread * mean²`: calls that come together make the first term, a rate that sways makes the
+//! The variance is `clump * mean + sway * mean²`: calls that come together make the first term, a rate that sways makes the
 //! second (a negative binomial distribution has `clump` 1). Both are estimated from history, each deviation clipped.
 
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ pub(super) struct Spread {
     ratios: f64,
     deviations: f64,
     clump: f64,
-    spread: f64,
+    sway: f64,
 }
 
 impl Spread {
     pub(super) fn new() -> Self {
         let mut new =
-            Self { count: 0.0, means: 0.0, squares: 0.0, ratios: 0.0, deviations: 0.0, clump: 1.2, spread: 0.05 };
+            Self { count: 0.0, means: 0.0, squares: 0.0, ratios: 0.0, deviations: 0.0, clump: 1.2, sway: 0.05 };
         for mean in [1.0, 10.0] {
             new.add(30.0, mean, new.variance(mean));
         }
@@ -40,7 +40,7 @@ impl Spread {
 
     /// Of a count with this mean.
     pub(super) fn variance(&self, mean: f64) -> f64 {
-        self.clump * mean + self.spread * mean * mean
+        self.clump * mean + self.sway * mean * mean
     }
 
     /// How unlikely `count` is where `mean` is expected, as a deviate of the normal distribution: the signed root of the
@@ -51,7 +51,7 @@ impl Spread {
         if count <= mean {
             return 0.0; // only more than usual is of interest
         }
-        let size = 1.0 / self.spread;
+        let size = 1.0 / self.sway;
         let deviance = count * (count / mean).ln() - (count + size) * ((count + size) / (mean + size)).ln();
         (2.0 * deviance.max(0.0)).sqrt()
     }
@@ -62,8 +62,8 @@ impl Spread {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        let all = [self.count, self.means, self.squares, self.ratios, self.deviations, self.clump, self.spread];
-        all.iter().all(|number| number.is_finite() && *number >= 0.0) && self.clump >= 1.0 && self.spread >= LEAST
+        let all = [self.count, self.means, self.squares, self.ratios, self.deviations, self.clump, self.sway];
+        all.iter().all(|number| number.is_finite() && *number >= 0.0) && self.clump >= 1.0 && self.sway >= LEAST
     }
 
     fn add(&mut self, weight: f64, mean: f64, deviation: f64) {
@@ -82,12 +82,12 @@ impl Spread {
             let slope = (count * deviations - means * ratios) / determinant;
             clump = ((ratios - slope.max(LEAST) * means) / count).max(1.0);
         }
-        let mut spread = ((deviations - clump * means) / squares).max(LEAST);
+        let mut sway = ((deviations - clump * means) / squares).max(LEAST);
         if clump > MOST_CLUMP {
             clump = MOST_CLUMP;
-            spread = ((deviations - clump * means) / squares).max(LEAST);
+            sway = ((deviations - clump * means) / squares).max(LEAST);
         }
-        (self.clump, self.spread) = (clump, spread.min(MOST));
+        (self.clump, self.sway) = (clump, sway.min(MOST));
     }
 }
 

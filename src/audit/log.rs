@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use super::lifecycle::Containment;
 use super::options::{Durability, OnAuditFailure, Options};
 use super::outage::Outages;
 use super::record::Record;
@@ -180,6 +181,14 @@ impl AuditLog {
             return self.keep_or_lose(record);
         }
         let Some(json) = serialise(record) else { return self.lose() };
+        if self.queue.send(Entry::Record(json)).await.is_err() {
+            self.lose(); // the log has ended
+        }
+    }
+
+    /// Hands over the line of a containment, waiting for room in the queue.
+    pub async fn write_containment(&self, line: &Containment<'_>) {
+        let Ok(json) = serde_json::to_vec(line) else { return self.lose() };
         if self.queue.send(Entry::Record(json)).await.is_err() {
             self.lose(); // the log has ended
         }

@@ -68,6 +68,12 @@ impl Family {
             .unwrap_or(Self::Other)
     }
 
+    /// The family with this [`Family::label`].
+    pub fn labelled(label: &str) -> Option<Self> {
+        let all = [Self::Haiku, Self::Sonnet, Self::Opus, Self::Fable, Self::Mythos, Self::Other];
+        all.into_iter().find(|family| family.label() == label)
+    }
+
     /// The word, as metrics label it.
     pub fn label(self) -> &'static str {
         match self {

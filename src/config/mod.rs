@@ -3,7 +3,9 @@
 //! [`Config::load`] reads the TOML file and every file that it names, and reports all faults at once. What it returns
 //! needs no further check: certificates match their keys, key sets parse, addresses are addresses.
 
+mod anomaly;
 mod audit;
+mod containment;
 mod door;
 mod fault;
 mod health;
@@ -78,6 +80,10 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Which personal data is looked for.
     pub privacy: Privacy,
+    /// What is looked for that is out of the ordinary; `None`: nothing.
+    pub anomaly: Option<crate::anomaly::Options>,
+    /// What follows it.
+    pub containments: Vec<crate::containment::Rule>,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
@@ -146,6 +152,8 @@ impl Config {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
+            let anomaly = root.table("anomaly", anomaly::read);
+            let containments = containment::read(root, anomaly.is_some());
             let privacy = root.table("privacy", |section| privacy::read(section, state_directory.as_deref()));
             root.refuse_unenforced("cache");
             Some(Self {
@@ -162,6 +170,8 @@ impl Config {
                 sha256,
                 audit: audit?,
                 privacy: privacy?,
+                anomaly,
+                containments: containments?,
                 telemetry: telemetry?,
                 state_directory: state_directory?,
             })

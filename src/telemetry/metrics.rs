@@ -1,5 +1,6 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod anomaly;
 mod audit;
 mod otlp;
 mod register;
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+pub use self::anomaly::AnomalyMetrics;
 pub use self::audit::AuditMetrics;
 pub use self::otlp::OtlpMetrics;
 use self::register::Register;
@@ -43,6 +45,8 @@ pub struct Metrics {
     pub state: State,
     /// The same of the upstream.
     pub upstream: UpstreamState,
+    /// What is out of the ordinary.
+    pub anomaly: AnomalyMetrics,
     findings: IntCounterVec,
     upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
@@ -121,6 +125,7 @@ impl Metrics {
             otlp: OtlpMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
+            anomaly: AnomalyMetrics::new(&register)?,
             registry,
         })
     }

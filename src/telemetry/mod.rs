@@ -6,5 +6,5 @@ mod otlp;
 mod unknown_names;
 
 pub use logs::{LogFormat, init_logs};
-pub use metrics::{AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
+pub use metrics::{AnomalyMetrics, AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
 pub use otlp::{LogExport, LogTap};
