@@ -10,7 +10,9 @@ use http::{Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
+use crate::anomaly::Signals;
 use crate::audit::AuditLog;
+use crate::containment::Containments;
 use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
@@ -68,6 +70,10 @@ pub struct Admin {
     pub limits: Arc<Limits>,
     /// Proofs of possession.
     pub binder: Arc<Binder>,
+    /// What is out of the ordinary.
+    pub signals: Option<Arc<Signals>>,
+    /// What follows it.
+    pub containments: Arc<Containments>,
 }
 
 impl Admin {
@@ -99,6 +105,10 @@ impl Admin {
         self.show_limits();
         self.show_upstream();
         self.show_keys();
+        if let Some(signals) = &self.signals {
+            self.metrics.anomaly.show(&signals.snapshot());
+        }
+        self.metrics.anomaly.show_containments(&self.containments.held(), self.containments.turned_away());
         self.metrics.text()
     }
 }

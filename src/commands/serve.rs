@@ -3,6 +3,7 @@
 mod evidence;
 mod stop;
 mod upkeep;
+mod watch;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,6 +21,7 @@ use pingora_proxy::http_proxy;
 use self::evidence::Evidence;
 use self::stop::{Stop, keep_counts};
 use self::upkeep::{ReadyOnce, Upkeep};
+use self::watch::Watch;
 use super::{Outcome, load};
 use crate::admin::{Admin, Readiness};
 use crate::config::{AuditContent, Config, OnStoreFailure, RevocationConfig, StoreConfig};
@@ -82,6 +84,7 @@ impl Proxy {
     /// Serves until a signal ends it; calls `on_ready` once keys and addresses are at hand.
     ///
     /// A graceful stop ends the process from within; this returns after the other kind.
+    #[allow(clippy::too_many_lines)] // a list of rooms
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
         let Self { config, listen, admin, evidence, metrics } = self;
         let evidence = Arc::new(evidence);
@@ -107,6 +110,9 @@ impl Proxy {
             revocations: freshness.clone(),
         };
         let trusted_proxies = config.listen.trusted_proxies;
+        let watch = Watch::open(config.anomaly, config.containments, &config.state_directory, evidence.audit.clone())?;
+        let watch = Arc::new(watch);
+        others.push(Arc::clone(&watch).run().boxed());
         let privacy = config.privacy.keep_key().map_err(|error| format!("the key of tags cannot be kept: {error}"))?;
         let kept = (config.audit.content == AuditContent::Masked).then_some(config.audit.content_limit);
         let gateway = Gateway {
@@ -123,6 +129,8 @@ impl Proxy {
             audit: evidence.audit.clone(),
             listener: Arc::new(Listener::new(privacy, kept)),
             metrics: Arc::clone(&metrics),
+            signals: watch.signals.clone(),
+            containments: Arc::clone(&watch.containments),
             in_flight: Arc::clone(&in_flight),
             body_memory: Arc::clone(&body_memory),
             bounds: Bounds {
@@ -140,6 +148,8 @@ impl Proxy {
             revocation_set: set,
             limits: Arc::clone(&limits),
             binder,
+            signals: watch.signals.clone(),
+            containments: Arc::clone(&watch.containments),
             in_flight: Arc::clone(&in_flight),
             body_memory,
         };
@@ -180,9 +190,16 @@ impl Proxy {
             ReadyOnce { readiness, on_ready: Mutex::new(Some(Box::new(on_ready))) },
         ));
         server.bootstrap();
-        let stop = Stop { in_flight, limits: Arc::clone(&limits), evidence: Arc::clone(&evidence), drain };
+        let stop = Stop {
+            in_flight,
+            limits: Arc::clone(&limits),
+            evidence: Arc::clone(&evidence),
+            watch: Arc::clone(&watch),
+            drain,
+        };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
+        watch.keep();
         tracing::info!(counted, "stopped at once");
         if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }

@@ -57,6 +57,7 @@ impl Gateway {
         let Judged { call, body } = self.judge(session, found).await?;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        self.admit_contained(caller, call)?;
         if let (Some(body), BodyRule::Judged(shape)) = (&body, found.endpoint.body) {
             ctx.said = self.listen(&body.bytes, shape).await?;
             if let Some(kind) = ctx.said.blocked_by {

@@ -8,6 +8,7 @@ mod context;
 mod failure;
 mod listen;
 mod metering;
+mod observe;
 mod overdue;
 mod proxy;
 mod proxy_protocol;
@@ -30,7 +31,9 @@ pub use listen::{BoundSocket, SocketService, tls_settings};
 pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
 pub use retry::MAX_ATTEMPTS;
 
+use crate::anomaly::Signals;
 use crate::audit::AuditLog;
+use crate::containment::Containments;
 use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
@@ -69,6 +72,10 @@ pub struct Gateway {
     pub listener: Arc<Listener>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is out of the ordinary.
+    pub signals: Option<Arc<Signals>>,
+    /// What follows it.
+    pub containments: Arc<Containments>,
     /// Requests under way.
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.

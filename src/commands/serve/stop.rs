@@ -8,6 +8,7 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::evidence::Evidence;
+use super::watch::Watch;
 use crate::limit::{InFlight, Limits};
 
 /// Ends the process: at once on SIGINT, after the requests under way on SIGTERM and SIGQUIT.
@@ -15,6 +16,7 @@ pub(super) struct Stop {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
     pub(super) evidence: Arc<Evidence>,
+    pub(super) watch: Arc<Watch>,
     pub(super) drain: Duration,
 }
 
@@ -36,12 +38,13 @@ impl ShutdownSignalWatch for Stop {
             _ = interrupt.recv() => return ShutdownSignal::FastShutdown,
         }
         let (in_flight, limits) = (Arc::clone(&self.in_flight), Arc::clone(&self.limits));
-        let (evidence, drain) = (Arc::clone(&self.evidence), self.drain);
+        let (evidence, watch, drain) = (Arc::clone(&self.evidence), Arc::clone(&self.watch), self.drain);
         tracing::info!(requests = in_flight.count(), "draining");
         std::thread::spawn(move || {
             std::thread::sleep(SETTLE);
             let left = in_flight.wait_for_none(drain);
             let counted = keep_counts(&limits);
+            watch.keep();
             let recorded = evidence.close();
             tracing::info!(requests_cut = left, counted, recorded, "stopped");
             std::process::exit(i32::from(!recorded));
