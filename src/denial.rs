@@ -138,6 +138,20 @@ pub enum Denial {
     /// More requests or refused tokens from one address than the door lets in.
     #[error("the door is closed to the address: {0}")]
     DoorClosed(&'static str),
+    /// The caller or its team is contained, after an alarm.
+    #[error("contained by the rule {rule}")]
+    Contained {
+        /// The rule's name.
+        rule: String,
+    },
+    /// The same, to a rate.
+    #[error("throttled by the rule {rule}")]
+    Throttled {
+        /// The rule's name.
+        rule: String,
+        /// When a retry is worth it.
+        retry_after: Duration,
+    },
     /// A limit of the caller is reached.
     #[error("the limit {limit} on {measure} is reached")]
     LimitReached {
@@ -337,6 +351,8 @@ impl Denial {
             Self::FeatureForbidden(feature) => feature.reason(),
             Self::PriceUnknown { .. } => "price_unknown",
             Self::DoorClosed(_) => "door_closed",
+            Self::Contained { .. } => "contained",
+            Self::Throttled { .. } => "contained_rate",
             Self::LimitReached { measure, .. } => match measure {
                 Measure::Requests => "limit_requests",
                 Measure::InputTokens => "limit_input_tokens",
@@ -369,7 +385,11 @@ impl Denial {
     /// The rule that decided, where one did.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::AddressForbidden { rule } | Self::RuleDenied { rule } | Self::HoursForbidden { rule } => Some(rule),
+            Self::AddressForbidden { rule }
+            | Self::RuleDenied { rule }
+            | Self::HoursForbidden { rule }
+            | Self::Contained { rule }
+            | Self::Throttled { rule, .. } => Some(rule),
             Self::LimitReached { limit, .. } | Self::LimitSpent { limit, .. } | Self::StoreUnavailable { limit } => {
                 Some(limit)
             }
@@ -399,11 +419,14 @@ impl Denial {
             | Self::HoursForbidden { .. }
             | Self::ThinkingForbidden { .. }
             | Self::FeatureForbidden(_)
+            | Self::Contained { .. }
             | Self::PriceUnknown { .. } => ErrorType::Permission,
             Self::LimitReached { measure: Measure::Cost, .. } | Self::LimitSpent { measure: Measure::Cost, .. } => {
                 ErrorType::Billing
             }
-            Self::DoorClosed(_) | Self::LimitReached { .. } | Self::LimitSpent { .. } => ErrorType::RateLimit,
+            Self::DoorClosed(_) | Self::Throttled { .. } | Self::LimitReached { .. } | Self::LimitSpent { .. } => {
+                ErrorType::RateLimit
+            }
             Self::EndpointUnknown => ErrorType::NotFound,
             Self::CredentialInUrl
             | Self::RequestMalformed(_)
@@ -475,6 +498,12 @@ impl Denial {
                 format!("The gateway knows no price for the model `{model}`, and you have a cost limit. Ask your administrator.")
             }
             Self::DoorClosed(_) => "Too many requests from your network address.".to_owned(),
+            Self::Contained { .. } => {
+                "Your use is out of the ordinary, and is stopped for a while. Ask your administrator.".to_owned()
+            }
+            Self::Throttled { .. } => {
+                "Your use is out of the ordinary, and is slowed for a while. Ask your administrator.".to_owned()
+            }
             Self::LimitReached { measure, retry_after: Some(_), .. } => format!("Your limit on {measure} is reached."),
             Self::LimitReached { measure, retry_after: None, .. } => {
                 format!("This request alone is above your limit on {measure}.")
@@ -512,6 +541,7 @@ impl Denial {
             | Self::AuditUnavailable
             | Self::Stopping => Some(Duration::from_secs(1)),
             Self::LimitReached { retry_after, .. } => *retry_after,
+            Self::Throttled { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod check;
+mod contain;
 mod doctor;
 mod explain;
 mod redact;
@@ -78,6 +79,9 @@ enum Command {
     /// Check the audit log as an auditor does
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show and lift what is contained after alarms
+    #[command(subcommand)]
+    Contain(contain::Command),
     /// Mask personal data and secrets in text from stdin to stdout
     #[command(
         after_help = "Examples:\n  portcullis redact < letter.txt\n  portcullis redact --config portcullis.toml --jsonl < cases.jsonl\n\nText is UTF-8. Without --config all detectors run, with tags of a random key."
@@ -108,6 +112,7 @@ impl Cli {
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
             Command::Audit(command) => audit::command(command),
+            Command::Contain(command) => contain::command(command),
             Command::Redact(arguments) => redact::command(&arguments),
         };
         match outcome {

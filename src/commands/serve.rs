@@ -7,6 +7,7 @@ mod ready;
 mod reload;
 mod service_manager;
 mod stop;
+mod watch;
 mod work;
 
 use std::net::SocketAddr;
@@ -27,6 +28,7 @@ use self::ready::{OnReady, ReadyOnce};
 use self::reload::{Keeper, Keeping, Seen};
 pub(super) use self::stop::longest as longest_stop;
 use self::stop::{Stop, keep_counts};
+use self::watch::Watch;
 use self::work::Work;
 use super::{Outcome, load};
 use crate::admin::Pages;
@@ -102,9 +104,12 @@ impl Proxy {
     ///
     /// A stop ends the process from within; this returns when signals cannot be had, or when that takes too long.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, evidence, spans, metrics, predecessor, heir } = self;
+        let Self { mut config, listen, admin, evidence, spans, metrics, predecessor, heir } = self;
         let evidence = Arc::new(evidence);
+        let (anomaly, rules) = (config.anomaly.take(), std::mem::take(&mut config.containments));
+        let watch = Arc::new(Watch::open(anomaly, rules, &config.state_directory, evidence.audit.clone())?);
         let ground = Ground {
+            watch: Arc::clone(&watch),
             audit: evidence.audit.clone(),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::default(),
@@ -167,10 +172,11 @@ impl Proxy {
         if is_first {
             service_manager::listening();
         }
-        let (counts, log) = (Arc::clone(&limits), Arc::clone(&evidence));
-        let stop = Stop { heritage, in_flight, limits: counts, evidence: log, drain, connect };
+        let (counts, log, watched) = (Arc::clone(&limits), Arc::clone(&evidence), Arc::clone(&watch));
+        let stop = Stop { heritage, in_flight, limits: counts, evidence: log, watch: watched, drain, connect };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
+        watch.keep();
         tracing::info!(counted, "stopped at once");
         if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }

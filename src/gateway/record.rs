@@ -46,6 +46,7 @@ impl Gateway {
         record.response_bytes = session.body_bytes_sent() as u64;
         self.conclude_stage(ctx, answer, &mut record, &mut family);
         self.metrics.request_ended(record.endpoint, family, record.status, total);
+        self.observe(ctx, &record, family);
         record
     }
 

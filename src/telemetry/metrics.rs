@@ -1,5 +1,6 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod anomaly;
 mod audit;
 mod otlp;
 mod register;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{CounterVec, Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, Registry, TextEncoder};
 
+pub use self::anomaly::AnomalyMetrics;
 pub use self::audit::AuditMetrics;
 pub use self::otlp::OtlpMetrics;
 use self::register::Register;
@@ -49,6 +51,8 @@ pub struct Metrics {
     pub state: State,
     /// The same of the upstream.
     pub upstream: UpstreamState,
+    /// What is out of the ordinary.
+    pub anomaly: AnomalyMetrics,
     findings: IntCounterVec,
     upstream_retries: IntCounterVec,
     unknown_names: UnknownNames,
@@ -129,6 +133,7 @@ impl Metrics {
             reload: ReloadMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
+            anomaly: AnomalyMetrics::new(&register)?,
             registry,
         })
     }

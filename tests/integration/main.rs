@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
+mod anomalies;
 mod audit_chain;
 mod audit_show;
 mod bodies;

@@ -85,7 +85,8 @@ async fn five_upgrades_under_load_fail_no_call_and_lose_no_record() {
 async fn a_stream_under_way_is_finished_by_the_process_that_began_it() {
     let proxy = Proxy::with("upgrade-stream", "").await;
     let mut line = Line::of(&proxy);
-    let call = proxy.request(Method::POST, "/v1/messages", &proxy.token).header("anthropic-standin", "events=60;gap=50");
+    let call =
+        proxy.request(Method::POST, "/v1/messages", &proxy.token).header("anthropic-standin", "events=60;gap=50");
     let mut stream = call.body(streamed(HAIKU).to_string()).send().await.unwrap();
     stream.chunk().await.unwrap().unwrap();
     line.upgrade().await;

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::evidence::Evidence;
 use super::service_manager;
+use super::watch::Watch;
 use crate::handover::{Predecessor, Successor};
 use crate::limit::Limits;
 
@@ -36,17 +37,22 @@ impl Heritage {
 
     /// Returns when another process serves in the place of this one, which SIGUSR2 asks for. May be dropped at any time: a
     /// process that is being started then finds nobody to take over from, and ends.
-    pub(super) async fn handed_over(&self, limits: &Arc<Limits>) {
+    pub(super) async fn handed_over(&self, limits: &Arc<Limits>, watch: &Arc<Watch>) {
         let (Some(successor), Ok(mut upgrade)) = (&self.successor, signal(SignalKind::user_defined2())) else {
             return std::future::pending().await;
         };
         while upgrade.recv().await.is_some() {
             tracing::info!(program = %successor.program().display(), "SIGUSR2: another process is started to take over");
             let (successor, sockets, counts) = (successor.clone(), self.sockets(), Arc::clone(limits));
-            let handed_over =
-                tokio::task::spawn_blocking(move || successor.hand_over(&sockets, || counts.hand_over())).await;
+            let kept = Arc::clone(watch);
+            let handed_over = tokio::task::spawn_blocking(move || {
+                kept.keep(); // the new process reads it
+                successor.hand_over(&sockets, || counts.hand_over())
+            })
+            .await;
             match handed_over.unwrap_or_else(|_| Err("handing over failed within the proxy".to_owned())) {
                 Ok(successor) => {
+                    watch.hand_over();
                     service_manager::succeeded_by(successor.pid);
                     tracing::info!(pid = successor.pid, "another process has taken over");
                     return;

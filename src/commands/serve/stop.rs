@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::evidence::{self, Evidence};
 use super::heritage::Heritage;
 use super::service_manager;
+use super::watch::Watch;
 use crate::limit::{InFlight, Limits};
 use crate::upstream::ConnectTimeouts;
 
@@ -23,6 +24,7 @@ pub(super) struct Stop {
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
     pub(super) evidence: Arc<Evidence>,
+    pub(super) watch: Arc<Watch>,
     pub(super) drain: Duration,
     /// How long a connection to the upstream may take.
     pub(super) connect: ConnectTimeouts,
@@ -45,7 +47,7 @@ impl ShutdownSignalWatch for Stop {
             tracing::error!("signals cannot be received");
             return ShutdownSignal::FastShutdown;
         };
-        let upgrade = self.heritage.handed_over(&self.limits);
+        let upgrade = self.heritage.handed_over(&self.limits, &self.watch);
         let drain = tokio::select! {
             () = upgrade => self.drain,
             _ = terminate.recv() => self.end(self.drain),
@@ -55,6 +57,7 @@ impl ShutdownSignalWatch for Stop {
         self.heritage.give_up(); // else connections would wait for nobody
         let (in_flight, limits, evidence) =
             (Arc::clone(&self.in_flight), Arc::clone(&self.limits), Arc::clone(&self.evidence));
+        let watch = Arc::clone(&self.watch);
         let cutting = cutting(self.connect);
         tracing::info!(requests = in_flight.count(), "draining");
         let hurried = Arc::clone(&self.in_flight);
@@ -73,6 +76,7 @@ impl ShutdownSignalWatch for Stop {
                 tracing::error!(requests = unrecorded, "requests did not end in time, and their ends are not recorded");
             }
             let counted = keep_counts(&limits);
+            watch.keep();
             let recorded = evidence.close();
             tracing::info!(requests_cut = late, counted, recorded, "stopped");
             if any_cut {
