@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
 
-.PHONY: run build test test-rust test-sdk test-deploy pii bench fuzz lint lint-deploy deny setup setup-tests
+.PHONY: run build test test-rust test-sdk test-deploy test-system pii bench fuzz lint lint-deploy deny setup setup-tests
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -24,6 +24,12 @@ test-sdk: setup setup-tests
 test-deploy: setup setup-tests tests/s3/.venv/stamp
 	$(CARGO) build --locked
 	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/deploy/run
+
+# The shipped unit under a real systemd that is booted for it; needs root.
+test-system: setup
+	@$(call packages,systemd-analyze systemd-nspawn dbus-daemon ip curl,systemd systemd-container dbus iproute2 curl)
+	$(CARGO) build --locked
+	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/system/run
 
 # PII_CORPUS=FILE scores other cases in the same format, without floors.
 pii: setup ## what masking finds and what it leaves alone, by type

@@ -79,8 +79,8 @@ pub(super) struct Lines<R> {
 pub(super) enum Piece<'l> {
     /// A line, without its newline.
     Line(&'l [u8]),
-    /// The file ends within a line.
-    Torn,
+    /// The file ends within a line, after this much of it.
+    Torn(&'l [u8]),
     /// A line is longer than any record.
     Endless,
     /// The file ends.
@@ -114,7 +114,7 @@ impl<R: BufRead> Lines<R> {
                 return Ok(Piece::Line(&self.line));
             }
             if is_end {
-                return Ok(if self.line.is_empty() { Piece::End } else { Piece::Torn });
+                return Ok(if self.line.is_empty() { Piece::End } else { Piece::Torn(&self.line) });
             }
         }
     }
@@ -166,7 +166,7 @@ mod tests {
             for line in [&b"one"[..], b"", b"three"] {
                 assert_eq!(lines.next().unwrap(), Piece::Line(line));
             }
-            assert_eq!(lines.next().unwrap(), Piece::Torn);
+            assert_eq!(lines.next().unwrap(), Piece::Torn(b"to"));
             assert_eq!(lines.whole, 11);
         }
         assert_eq!(Lines::new(&b""[..]).next().unwrap(), Piece::End);

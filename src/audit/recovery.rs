@@ -225,7 +225,7 @@ fn scan(file: &mut File, name: SegmentName) -> io::Result<End> {
                 let seq = found.map(|(head, _)| head.seq).filter(|&seq| seq >= expected && seq < u64::MAX);
                 position.next = seq.unwrap_or(expected) + 1;
             }
-            Piece::End | Piece::Torn => break,
+            Piece::End | Piece::Torn(_) => break,
             Piece::Endless => {
                 wrong(position.next, "has no end");
                 break;

@@ -61,15 +61,20 @@ pub struct Totals {
     pub logs: Vec<String>,
     /// The heads of other chains that `started` lines name.
     pub heads: Vec<ChainHead>,
+    /// Bytes behind the last whole line: a line that is being written, or that a crash cut short. No record is in them yet.
+    pub unfinished: u64,
 }
+
+/// Checkpoints that were kept elsewhere: by the log that they name, and their numbers.
+pub type Kept = BTreeMap<String, BTreeMap<u64, Hash>>;
 
 /// Verifies the segments of one chain, in their order.
 #[derive(Clone)]
 pub struct Verifier {
     /// Keys that are vouched for; none: each checkpoint's own is used.
     trusted: Vec<PublicKey>,
-    /// Checkpoints that were kept elsewhere, by number; taken out when they are found.
-    expected: BTreeMap<u64, Hash>,
+    /// Checkpoints that were kept elsewhere; taken out when they are found.
+    expected: Kept,
     totals: Totals,
     last: Option<Last>,
     /// The last checkpoint, once one was seen or the chain was seen to begin.
@@ -77,6 +82,8 @@ pub struct Verifier {
     checkpoint: Option<Option<Hash>>,
     /// The last segment ended with a closing checkpoint.
     closed: bool,
+    /// The last segment ended within this line.
+    torn: Option<(String, u64)>,
 }
 
 /// The record before, and where it is.
@@ -100,9 +107,9 @@ struct Doubt {
 }
 
 impl Verifier {
-    /// Begins a chain. `expected` are checkpoints that were kept elsewhere, by their numbers.
-    pub fn new(trusted: Vec<PublicKey>, expected: BTreeMap<u64, Hash>) -> Self {
-        Self { trusted, expected, totals: Totals::default(), last: None, checkpoint: None, closed: false }
+    /// Begins a chain. `expected` are checkpoints that were kept elsewhere, of this chain and of others.
+    pub fn new(trusted: Vec<PublicKey>, expected: Kept) -> Self {
+        Self { trusted, expected, totals: Totals::default(), last: None, checkpoint: None, closed: false, torn: None }
     }
 
     /// Verifies the next segment.
@@ -111,6 +118,11 @@ impl Verifier {
     /// The first fault in it, or why it cannot be read.
     pub fn segment(&mut self, name: SegmentName, file: &str, content: impl BufRead) -> Result<(), Failure> {
         let mut walk = Walk { file, line: 0, tree: Tree::default(), closes: false, doubt: None };
+        if let Some((file, line)) = self.torn.take() {
+            let seq = self.last.as_ref().map_or(name.first.saturating_sub(1), |last| last.seq.saturating_add(1));
+            let what = "does not end as a line does, and another segment follows".to_owned();
+            return Err(Failure::Fault(Fault { file, line, seq, what }));
+        }
         if let Some(last) = &self.last {
             let follows = last.seq.checked_add(1);
             if follows != Some(name.first) {
@@ -139,10 +151,17 @@ impl Verifier {
                     self.record(&mut walk, name, line)?;
                 }
                 Piece::End => break,
-                Piece::Torn => {
+                // A line that is being written is a part of one. It says no more than a cut between two lines would: what is
+                // missing is told by the segment behind, or by a checkpoint that was kept elsewhere.
+                Piece::Torn(tail) if !walk.closes && !is_whole(tail) => {
+                    self.totals.unfinished = tail.len() as u64;
+                    self.torn = Some((file.to_owned(), walk.line + 1));
+                    break;
+                }
+                Piece::Torn(_) => {
                     walk.line += 1;
                     walk.settle(None)?;
-                    return Err(walk.fault(self.next(name), "is cut short".to_owned()));
+                    return Err(walk.fault(self.next(name), "does not end as a line does".to_owned()));
                 }
                 Piece::Endless => {
                     walk.line += 1;
@@ -163,20 +182,31 @@ impl Verifier {
         end(self) == end(other)
     }
 
+    /// Whether nothing was verified yet.
+    pub fn is_at_start(&self) -> bool {
+        self.last.is_none()
+    }
+
+    /// Whether the last segment ended within a line.
+    pub fn is_unfinished(&self) -> bool {
+        self.torn.is_some()
+    }
+
     /// Ends the chain.
     ///
     /// # Errors
     /// When a checkpoint that was kept elsewhere was not found.
     pub fn finish(self) -> Result<Totals, Fault> {
+        let of_this = self.totals.logs.iter().filter_map(|log| self.expected.get(log));
         // What lies before the first segment at hand cannot be found in it.
-        let missing = self.expected.keys().find(|&&seq| seq >= self.totals.first);
+        let missing = of_this.flat_map(BTreeMap::keys).filter(|&&seq| seq >= self.totals.first).min();
         match (missing, &self.last) {
             (Some(&seq), last) => Err(Fault {
                 file: last.as_ref().map(|last| last.file.clone()).unwrap_or_default(),
                 line: last.as_ref().map(|last| last.line).unwrap_or_default(),
                 seq,
                 what: format!(
-                    "is missing: it is a checkpoint that was kept elsewhere, and the log ends at {}",
+                    "is missing, or another one: it is a checkpoint that was kept elsewhere; the log ends at {}",
                     self.totals.last
                 ),
             }),
@@ -229,11 +259,6 @@ impl Verifier {
         }
         self.totals.records += 1;
         self.totals.last = head.seq;
-        if let Some(kept) = self.expected.remove(&head.seq)
-            && kept != hash
-        {
-            return Err(walk.fault(head.seq, "is not the checkpoint that was kept elsewhere".to_owned()));
-        }
         if is_checkpoint {
             self.checkpoint(walk, line, hash)?;
         } else {
@@ -276,6 +301,11 @@ impl Verifier {
         }
         if self.checkpoint.is_some_and(|before| before != checkpoint.previous) {
             return wrong("is a checkpoint that does not follow on the one before");
+        }
+        if let Some(kept) = self.expected.get_mut(&checkpoint.log).and_then(|kept| kept.remove(&head.seq))
+            && kept != hash
+        {
+            return wrong("is not the checkpoint that was kept elsewhere");
         }
         if self.totals.logs.last() != Some(&checkpoint.log) {
             self.totals.logs.push(checkpoint.log);
@@ -337,6 +367,12 @@ impl Walk<'_> {
         };
         Err(Failure::Fault(Fault { file: bad.file, line: bad.line, seq: bad.seq, what: what.to_owned() }))
     }
+}
+
+/// Whether an object comes to its end in it.
+fn is_whole(tail: &[u8]) -> bool {
+    let mut objects = serde_json::Deserializer::from_slice(tail).into_iter::<serde::de::IgnoredAny>();
+    !matches!(objects.next(), Some(Err(error)) if error.is_eof())
 }
 
 /// The hashes that records of a verified segment have, by their numbers.

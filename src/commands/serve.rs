@@ -166,7 +166,7 @@ impl Proxy {
         server.add_service(background_service("upkeep and reload", Keeping(Mutex::new(Some(keeper)))));
         server.add_service(background_service(
             "readiness",
-            ReadyOnce { admin: ready, on_ready: Mutex::new(Some(on_ready)) },
+            ReadyOnce { admin: ready, is_first, on_ready: Mutex::new(Some(on_ready)) },
         ));
         server.bootstrap();
         if is_first {

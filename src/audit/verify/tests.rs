@@ -30,6 +30,7 @@ static SEGMENTS: LazyLock<(Segments, PublicKey)> = LazyLock::new(|| {
 });
 
 fn verify(segments: &[(SegmentName, Vec<u8>)], expected: BTreeMap<u64, Hash>) -> Result<Totals, Fault> {
+    let expected = Kept::from([("host/0".to_owned(), expected)]);
     let mut verifier = Verifier::new(vec![SEGMENTS.1], expected);
     for (name, content) in segments {
         verifier.segment(*name, &name.to_string(), content.as_slice()).map_err(|failure| match failure {
@@ -97,6 +98,33 @@ fn a_truncated_end_shows_by_a_checkpoint_that_was_kept() {
     assert_eq!(verify(&SEGMENTS.0, other).unwrap_err().seq, head.seq);
     // Without it, what stood behind the last checkpoint at hand is not known to be missing.
     assert!(verify(&SEGMENTS.0[..2], BTreeMap::new()).is_ok());
+}
+
+#[test]
+fn a_line_that_is_being_written_is_no_fault_and_no_record() {
+    let mut segments = SEGMENTS.0.clone();
+    let whole = segments[2].1.clone();
+    let last = lines(&whole).pop().unwrap().len();
+    for cut in 1..last - 1 {
+        segments[2].1 = whole[..whole.len() - last + cut].to_vec();
+        let totals = verify(&segments, BTreeMap::new()).unwrap();
+        assert_eq!((totals.last, totals.unfinished), (41, cut as u64));
+    }
+    // The whole line without its end, and anything behind the end of a segment that is closed.
+    segments[2].1 = whole[..whole.len() - 1].to_vec();
+    assert_eq!(fault_of(&segments).seq, 42);
+    segments[2].1 = [&whole[..], b"{"].concat();
+    assert_eq!(fault_of(&segments).seq, 43);
+}
+
+#[test]
+fn checkpoints_of_another_log_are_not_looked_for_in_this_one() {
+    let other = Kept::from([("other/0".to_owned(), BTreeMap::from([(14, Hash::ZERO)]))]);
+    let mut verifier = Verifier::new(vec![SEGMENTS.1], other);
+    for (name, content) in &SEGMENTS.0 {
+        verifier.segment(*name, "it", content.as_slice()).unwrap();
+    }
+    assert_eq!(verifier.finish().unwrap().logs, ["host/0"]);
 }
 
 #[test]

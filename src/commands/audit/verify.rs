@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::Outcome;
 use super::Paths;
 use crate::audit::segment::SegmentName;
-use crate::audit::verify::{Failure, Totals, Verifier, hashes};
+use crate::audit::verify::{Failure, Kept, Totals, Verifier, hashes};
 use crate::audit::{Checkpoint, Hash, PublicKey};
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
         PublicKey::parse(&text).map_err(|fault| format!("{} {fault}", path.display()))
     });
     let keys: Vec<PublicKey> = keys.collect::<Result<_, String>>()?;
-    let mut kept = kept(&arguments.checkpoints)?;
+    let kept = kept(&arguments.checkpoints)?;
     let mut chains = BTreeMap::new();
     for path in &arguments.paths.paths {
         find(path, true, &mut chains)?;
@@ -53,17 +53,20 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
         return Err("no segment is there: they are called audit-<chain>-<first>.jsonl or .jsonl.zst".to_owned());
     }
     let mut faults = Vec::new();
-    let mut ends = BTreeMap::new();
+    let (mut ends, mut found) = (BTreeMap::new(), BTreeSet::new());
     for (chain, segments) in &chains {
-        match verify(chain, segments, &keys, &mut kept) {
+        match verify(segments, &keys, &kept) {
             Ok(totals) => {
+                found.extend(totals.logs.iter().cloned());
                 tell(chain, &totals, !keys.is_empty());
                 ends.insert(chain, totals);
             }
             Err(fault) => faults.push(fault),
         }
     }
-    for (log, expected) in kept.iter().filter(|(_, expected)| !expected.is_empty()) {
+    // Where a chain has a fault, nothing was learnt of what it lacks.
+    let is_told = !faults.is_empty();
+    for (log, expected) in kept.iter().filter(|(log, _)| !is_told && !found.contains(*log)) {
         faults.push(format!(
             "{log}: {} checkpoints that were kept elsewhere are of a log that is not here",
             expected.len()
@@ -78,21 +81,16 @@ pub(super) fn command(arguments: &Arguments) -> Outcome {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
-fn verify(
-    chain: &Chain,
-    segments: &BTreeMap<SegmentName, Vec<Place>>,
-    keys: &[PublicKey],
-    kept: &mut BTreeMap<String, BTreeMap<u64, Hash>>,
-) -> Result<Totals, String> {
-    // The checkpoints of a chain name its log, which is known once one was read: the number of the chain decides until then.
-    let suffix = format!("/{}", chain.id);
-    let of_chain = kept.keys().find(|log| log.ends_with(&suffix)).cloned();
-    let expected = of_chain.and_then(|log| kept.remove(&log)).unwrap_or_default();
-    let mut verifier = Verifier::new(keys.to_vec(), expected);
+fn verify(segments: &BTreeMap<SegmentName, Vec<Place>>, keys: &[PublicKey], kept: &Kept) -> Result<Totals, String> {
+    let mut verifier = Verifier::new(keys.to_vec(), kept.clone());
     for (&name, places) in segments {
         let mut places: Vec<&Place> = places.iter().collect();
         places.sort();
         let Some((place, copies)) = places.split_first() else { continue };
+        if verifier.is_at_start() && !place.path.exists() {
+            eprintln!("{}: its time of being kept has ended since it was listed", place.path.display());
+            continue;
+        }
         let before = (!copies.is_empty()).then(|| verifier.clone());
         segment(&mut verifier, name, place)?;
         for (copy, mut other) in copies.iter().zip(before.iter().cycle().cloned()) {
@@ -111,7 +109,12 @@ fn segment(verifier: &mut Verifier, name: SegmentName, place: &Place) -> Result<
     checked.map_err(|failure| match failure {
         Failure::Fault(fault) => fault.to_string(),
         Failure::Unreadable(error) => format!("{shown}: cannot be read: {error}"),
-    })
+    })?;
+    // Nobody writes to a copy: it was made of a segment that is closed.
+    if place.compressed && verifier.is_unfinished() {
+        return Err(format!("{shown}: ends within a line"));
+    }
+    Ok(())
 }
 
 fn tell(chain: &Chain, totals: &Totals, trusted: bool) {
@@ -121,6 +124,12 @@ fn tell(chain: &Chain, totals: &Totals, trusted: bool) {
     );
     if totals.first > 1 {
         eprintln!("it begins at record {}: what comes before was not given", totals.first);
+    }
+    if totals.unfinished > 0 {
+        eprintln!(
+            "{} bytes behind the last line are no record: the log is being written, or a crash cut it",
+            totals.unfinished
+        );
     }
     if totals.unsigned > 0 {
         eprintln!("{} records after the last checkpoint are not signed yet", totals.unsigned);
@@ -192,8 +201,8 @@ fn other_chains(chains: &Chains, ends: &BTreeMap<&Chain, Totals>) -> Result<Vec<
 }
 
 /// Checkpoints that were kept elsewhere, by log and number.
-fn kept(files: &[PathBuf]) -> Result<BTreeMap<String, BTreeMap<u64, Hash>>, String> {
-    let mut kept = BTreeMap::<_, BTreeMap<_, _>>::new();
+fn kept(files: &[PathBuf]) -> Result<Kept, String> {
+    let mut kept = Kept::new();
     for path in files {
         for line in read(path)?.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
             let (head, checkpoint) =

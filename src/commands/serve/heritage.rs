@@ -63,7 +63,7 @@ impl Heritage {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Closes the sockets of this process. Where another one has them they listen on.

@@ -74,6 +74,16 @@ impl Ground {
         let store = config.map(Store::new).transpose();
         store.map(|store| store.map(Arc::new)).map_err(|error| format!("the store cannot be used: {error}"))
     }
+
+    /// What keeps it current.
+    fn jobs(&self) -> Vec<Job> {
+        let watch = Arc::clone(&self.watch);
+        let mut jobs = vec![Job::new(Arc::clone(&watch) as Subject, watch.run())];
+        if let Some(store) = self.store.clone() {
+            jobs.push(Job::new(Arc::clone(&store) as Subject, async move { store.upkeep().await }));
+        }
+        jobs
+    }
 }
 
 impl House {
@@ -87,13 +97,12 @@ impl House {
         before: Option<&Self>,
         spans: Option<Arc<SpanTap>>,
     ) -> Result<Built, String> {
-        let mut jobs = Vec::new();
+        let mut jobs = ground.jobs();
         let was = before.map(|before| &before.gateway);
         let rules = log_rules(&config.audit);
         let listen = config.listen;
         let privacy = config.privacy.keep_key().map_err(|error| format!("the key of tags cannot be kept: {error}"))?;
         let kept = (config.audit.content == AuditContent::Masked).then_some(config.audit.content_limit);
-
         let tls = listen.tls.map(|tls| kept_tls(tls, was.and_then(|was| was.tls.as_ref())));
         if let Some(tls) = &tls {
             jobs.push(Job::new(Arc::clone(tls) as Subject, Arc::clone(tls).follow()));
@@ -114,15 +123,10 @@ impl House {
         };
         let counting = Arc::clone(&limits);
         jobs.push(Job::new(limits.subject(), async move { counting.upkeep().await }));
-        if let Some(store) = ground.store.clone() {
-            jobs.push(Job::new(Arc::clone(&store) as Subject, async move { store.upkeep().await }));
-        }
         let fingerprint = config.upstream.fingerprint;
         let same = before.filter(|before| before.upstream == fingerprint).map(|before| &before.gateway);
         let upstream =
             same.map_or_else(|| Arc::new(Upstream::new(&config.upstream)), |same| Arc::clone(&same.upstream));
-        let watch = Arc::clone(&ground.watch);
-        jobs.push(Job::new(Arc::clone(&watch) as Subject, watch.run()));
         let resolving = Arc::clone(&upstream);
         jobs.push(Job::new(Arc::clone(&upstream) as Subject, async move { resolving.upkeep().await }));
         let keys = ring(config.upstream.keys, was, same.is_some());

@@ -18,6 +18,8 @@ pub(super) type OnReady = Box<dyn FnOnce() + Send>;
 pub(super) struct ReadyOnce {
     /// Of the configuration in force, which may be another than at the start.
     pub(super) admin: Arc<ArcSwap<Admin>>,
+    /// It is the service's main process from the start: one that takes over is not believed before.
+    pub(super) is_first: bool,
     pub(super) on_ready: Mutex<Option<OnReady>>,
 }
 
@@ -31,13 +33,15 @@ impl BackgroundService for ReadyOnce {
             if missing.is_empty() {
                 break;
             }
-            if missing != told {
+            if self.is_first && missing != told {
                 service_manager::status(&format!("not ready yet: {missing}"));
                 told = missing;
             }
             beat.tick().await;
         }
-        service_manager::status("serving");
+        if self.is_first {
+            service_manager::status("serving");
+        }
         let on_ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_ready) = on_ready {
             on_ready();

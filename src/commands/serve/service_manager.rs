@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)); nothing where no service manager asks.
+//! What systemd is told (`sd_notify(3)`); nothing where no service manager asks.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) fn status(status: &str) {
 
 /// Another process is the service's main one. Only the main process is believed.
 pub(super) fn succeeded_by(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
+    tell(&[NotifyState::MainPid(pid), NotifyState::Status("serving, after an upgrade")]);
 }
 
 /// The service is about to end. A process that has a successor must not say so: systemd would end that one too.

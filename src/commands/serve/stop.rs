@@ -50,9 +50,9 @@ impl ShutdownSignalWatch for Stop {
         let upgrade = self.heritage.handed_over(&self.limits, &self.watch);
         let drain = tokio::select! {
             () = upgrade => self.drain,
-            _ = terminate.recv() => self.end(self.drain),
-            _ = quit.recv() => self.end(self.drain),
-            _ = interrupt.recv() => self.end(Duration::ZERO),
+            _ = terminate.recv() => end(self.drain),
+            _ = quit.recv() => end(self.drain),
+            _ = interrupt.recv() => end(Duration::ZERO),
         };
         self.heritage.give_up(); // else connections would wait for nobody
         let (in_flight, limits, evidence) =
@@ -88,11 +88,10 @@ impl ShutdownSignalWatch for Stop {
     }
 }
 
-impl Stop {
-    fn end(&self, drain: Duration) -> Duration {
-        service_manager::stopping();
-        drain
-    }
+/// Says that the service ends, and within which time.
+fn end(drain: Duration) -> Duration {
+    service_manager::stopping();
+    drain
 }
 
 /// Brings the counts of limits to where they outlive the process; whether all of them are there. Not for async code.

@@ -85,6 +85,7 @@ struct Described<'e> {
 /// The request's own span.
 fn request(ended: &Ended, scope: &InstrumentationScope) -> SpanData {
     let Ended { trace, record, route, .. } = ended;
+    let total = record.timings.total_ms.map(duration).unwrap_or_default();
     let mut draft = Draft { start: record.time, attributes: Vec::with_capacity(24), events: Vec::with_capacity(2) };
     let method = method(&record.method);
     draft.put(name::HTTP_REQUEST_METHOD, Some(method));
@@ -120,7 +121,8 @@ fn request(ended: &Ended, scope: &InstrumentationScope) -> SpanData {
         kind: SpanKind::Server,
         name,
         started: Duration::ZERO,
-        ended: times.total_ms.map(duration).unwrap_or_default(),
+        // The record has it rounded: no attempt is to look as if it ended after its request.
+        ended: ended.attempts.iter().map(|attempt| attempt.ended).fold(total, Duration::max),
         error: request_error(record),
     };
     draft.into_span(described, scope)
