@@ -64,6 +64,7 @@ impl Proxy {
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        metrics.show_most(config.telemetry.top_subjects, config.telemetry.top_teams);
         let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
         let evidence = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
         Ok(Self { config, listen, admin, evidence, metrics: Arc::new(metrics) })

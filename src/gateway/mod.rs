@@ -9,6 +9,7 @@ mod failure;
 mod listen;
 mod metering;
 mod overdue;
+mod own_time;
 mod proxy;
 mod proxy_protocol;
 mod receipt;

@@ -19,7 +19,7 @@ use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::audit::Unrecorded;
-use crate::claude::{self, BodyRule};
+use crate::claude::{AnswerReader, BodyRule, error_event};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
 use crate::upstream::{Lease, Report};
@@ -64,6 +64,9 @@ impl ProxyHttp for Gateway {
         let after = ctx.arrived.elapsed();
         ctx.decided = Some(after);
         self.metrics.decided(after);
+        if admitted.is_err() {
+            ctx.own_time.rest(); // to tell the client takes as long as the client takes
+        }
         match admitted {
             Ok(exchange) => {
                 ctx.stage = Stage::Permitted(Box::new(exchange));
@@ -78,6 +81,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        ctx.own_time.work();
         // Before a key and a connection are taken: neither is to wait for the disk.
         if let Err(denial) = await_record(ctx).await {
             return Err(stop(ctx, denial));
@@ -100,6 +104,7 @@ impl ProxyHttp for Gateway {
                     None => self.upstream.budget().request(),
                     Some(again) => self.metrics.upstream_retry(again.label()),
                 }
+                ctx.own_time.rest(); // it is connected
                 Ok(Box::new(peer))
             }
             Err(denial) => Err(stop(ctx, denial)),
@@ -137,6 +142,7 @@ impl ProxyHttp for Gateway {
         digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        self.metrics.connected(reused, ctx.own_time.work());
         let after = ctx.arrived.elapsed();
         if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
@@ -175,6 +181,7 @@ impl ProxyHttp for Gateway {
         let (Some(key), Some(on_record)) = (&exchange.key, &exchange.on_record) else { return without_permit() };
         key.inject(&exchange.permit, on_record, &mut request)?;
         *upstream_request = request;
+        ctx.own_time.rest(); // it is sent, and worked on
         Ok(())
     }
 
@@ -205,15 +212,18 @@ impl ProxyHttp for Gateway {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        ctx.own_time.work();
         let query = session.req_header().uri.query().unwrap_or_default();
         if !upstream_response.status.is_informational() && self.judge_key(ctx, upstream_response) {
             return Err(Error::new(KEY_REFUSED));
         }
         match response::take_head(ctx, upstream_response, query) {
             Ok(()) => {
-                if let Some(after) = ctx.exchange().and_then(|exchange| exchange.first_byte) {
-                    self.metrics.first_byte(after);
+                let streams = |exchange: &&mut Exchange| exchange.reader.as_ref().is_some_and(AnswerReader::is_stream);
+                if let Some(exchange) = ctx.exchange().filter(streams) {
+                    exchange.stream = Some(self.metrics.stream());
                 }
+                ctx.own_time.rest();
                 Ok(())
             }
             Err(denial) => Err(stop(ctx, denial)),
@@ -227,6 +237,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        ctx.own_time.work();
         let heard = (&*self.listener, ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
@@ -234,6 +245,7 @@ impl ProxyHttp for Gateway {
             }
             _ => Ok(()),
         };
+        ctx.own_time.rest();
         match taken {
             Ok(()) => Ok(None),
             Err(denial) => Err(stop(ctx, denial)),
@@ -283,6 +295,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        ctx.own_time.rest();
         let told = match &ctx.stage {
             Stage::Permitted(exchange) => exchange.failure.clone(),
             Stage::Refused(denial) => Some(denial.clone()),
@@ -312,7 +325,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
-        let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
+        let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
         let record = self.conclude(session, ctx, answer);
         if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
@@ -455,12 +468,10 @@ fn stop(ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
 /// Ends an answer that has begun. A stream between two events gets an `error` event and its end, as the API itself does
 /// it, which SDKs raise; any other answer just breaks, so that nobody takes half of it for the whole.
 async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx) -> Result<()> {
-    let at_event_end = ctx
-        .exchange()
-        .and_then(|exchange| exchange.reader.as_ref())
-        .is_some_and(claude::AnswerReader::is_between_events);
+    let at_event_end =
+        ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).is_some_and(AnswerReader::is_between_events);
     if at_event_end {
-        let event = claude::error_event(denial.error_type(), &denial.message(), &ctx.id);
+        let event = error_event(denial.error_type(), &denial.message(), &ctx.id);
         if let Some(exchange) = ctx.exchange() {
             exchange.receipt.add(&event);
         }

@@ -14,6 +14,7 @@ use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, to_he
 use crate::claude::{Answer, Family, Model, Usage};
 use crate::denial::Denial;
 use crate::limit::{Measure, Standing};
+use crate::telemetry::{EndedRequest, RequestOutcome};
 
 impl Gateway {
     /// Hands the `begin` line of a permitted request to the log. It may go upstream when the line is on record.
@@ -44,7 +45,21 @@ impl Gateway {
         record.status = answered_with(session).map(|status| status.as_u16());
         record.response_bytes = session.body_bytes_sent() as u64;
         self.conclude_stage(ctx, answer, &mut record, &mut family);
-        self.metrics.request_ended(record.endpoint, family, record.status, total);
+        let exchange = ctx.exchange().map(|exchange| (exchange.first_byte, exchange.first_token)).unwrap_or_default();
+        self.metrics.request_ended(&EndedRequest {
+            endpoint: ctx.found.as_ref().map(|found| found.endpoint.group),
+            family,
+            status: record.status,
+            outcome: outcome(&record),
+            total,
+            own: ctx.decided.map(|_| ctx.own_time.total()),
+            first_byte: exchange.0,
+            first_token: exchange.1,
+        });
+        if let (Some(issuer), Some(subject)) = (&record.issuer, &record.subject) {
+            let cost = record.cost_micro_usd.map_or(0.0, |micros| dollars(micros * 1000));
+            self.metrics.caller(issuer, subject, &record.teams, cost);
+        }
         record
     }
 
@@ -168,6 +183,17 @@ fn note_exchange(exchange: &Exchange, record: &mut Record) {
     record.timings.connected_ms = exchange.connected.map(millis);
     record.timings.first_byte_ms = exchange.first_byte.map(millis);
     record.timings.first_token_ms = exchange.first_token.map(millis);
+}
+
+/// What became of a request, for metrics.
+fn outcome(record: &Record) -> RequestOutcome {
+    match record.event {
+        Event::Answered => RequestOutcome::Answered,
+        Event::Refused => RequestOutcome::Refused,
+        Event::End if record.complete => RequestOutcome::Completed,
+        Event::End if record.closed_by != Some(Closer::Client) => RequestOutcome::Failed,
+        Event::End | Event::Begin | Event::Left => RequestOutcome::ClientLeft,
+    }
 }
 
 fn limits_left(standing: &[Standing]) -> Vec<LimitLeft> {

@@ -6,5 +6,7 @@ mod otlp;
 mod unknown_names;
 
 pub use logs::{LogFormat, init_logs};
-pub use metrics::{AuditMetrics, Metrics, OtlpMetrics, ShipMetrics, State, UpstreamState};
+pub use metrics::{
+    AuditMetrics, EndedRequest, Metrics, OtlpMetrics, RequestOutcome, ShipMetrics, State, StreamGuard, UpstreamState,
+};
 pub use otlp::{LogExport, LogTap};
