@@ -17,6 +17,7 @@ mod http2;
 mod identity;
 mod keys;
 mod limits;
+mod monitoring;
 mod names;
 mod pins;
 mod policy;
