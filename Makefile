@@ -3,7 +3,7 @@
 CARGO ?= cargo
 TOOLS := $(CURDIR)/.tools
 
-.PHONY: run build test test-rust test-sdk pii bench fuzz lint deny setup setup-tests
+.PHONY: run build test test-rust test-sdk test-deploy pii bench fuzz lint lint-deploy deny setup setup-tests
 
 run: setup ## build, and start the whole system on loopback
 	$(CARGO) run --release --locked -- sandbox
@@ -11,7 +11,7 @@ run: setup ## build, and start the whole system on loopback
 build: setup
 	$(CARGO) build --release --locked
 
-test: test-rust test-sdk ## every test: units, the real binary, the official SDKs
+test: test-rust test-sdk test-deploy ## every test: units, the real binary, the official SDKs, deploy/ and the documents
 
 test-rust: setup setup-tests tests/idp/node_modules/.package-lock.json tests/s3/.venv/stamp
 	$(CARGO) test --locked
@@ -19,6 +19,11 @@ test-rust: setup setup-tests tests/idp/node_modules/.package-lock.json tests/s3/
 test-sdk: setup setup-tests
 	$(CARGO) build --locked
 	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/sdk/run
+
+# Terraform runs where it is found; that it is not is said.
+test-deploy: setup setup-tests tests/s3/.venv/stamp
+	$(CARGO) build --locked
+	PORTCULLIS_BIN=$(CURDIR)/target/debug/portcullis tests/deploy/run
 
 # PII_CORPUS=FILE scores other cases in the same format, without floors.
 pii: setup ## what masking finds and what it leaves alone, by type
@@ -45,6 +50,15 @@ lint: setup
 
 deny: $(TOOLS)/bin/cargo-deny
 	PATH="$(TOOLS)/bin:$$PATH" .ci/deny
+
+# 300 MB, and it brings a hcl2 of its own: not for every `make test`.
+lint-deploy: $(TOOLS)/checkov/stamp
+	$(TOOLS)/checkov/bin/checkov --directory deploy/terraform --framework terraform --compact --quiet --skip-download
+
+$(TOOLS)/checkov/stamp: tests/deploy/checkov.txt | setup-tests
+	python3 -m venv --clear $(TOOLS)/checkov
+	$(TOOLS)/checkov/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
 
 $(TOOLS)/bin/cargo-deny:
 	$(CARGO) install --locked --debug --no-default-features --root $(TOOLS) cargo-deny@0.20.2

@@ -14,8 +14,8 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use portcullis::audit::segment::{self, SegmentName};
 use portcullis::audit::verify::Verifier;
 use portcullis::audit::{
-    AuditLog, Decision, Digests, Durability, Event, Hash, Head, LimitLeft, OnAuditFailure, Options, Record, SigningKey,
-    Timings,
+    AuditLog, Decision, Digests, Durability, Event, Hash, Head, LimitLeft, LogRules, OnAuditFailure, Options, Record,
+    SigningKey, Timings,
 };
 use portcullis::claude::Usage;
 use portcullis::telemetry::AuditMetrics;
@@ -91,12 +91,14 @@ fn end() -> Record {
 fn open(folder: &Path, metrics: &AuditMetrics) -> AuditLog {
     let options = Options {
         directory: folder.to_owned(),
-        durability: Durability::Durable,
-        on_failure: OnAuditFailure::Refuse,
-        commit_interval: Duration::from_millis(20),
-        checkpoint_interval: Duration::from_secs(60),
-        segment_size: 1 << 30,
-        segment_age: Duration::from_secs(3600),
+        rules: LogRules {
+            durability: Durability::Durable,
+            on_failure: OnAuditFailure::Refuse,
+            commit_interval: Duration::from_millis(20),
+            checkpoint_interval: Duration::from_secs(60),
+            segment_size: 1 << 30,
+            segment_age: Duration::from_secs(3600),
+        },
         key: SigningKey::of_host(folder).unwrap(),
         configuration: Hash::of_bytes(b"configuration"),
         tap: None,

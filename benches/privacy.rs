@@ -25,6 +25,8 @@ pub fn benches(criterion: &mut Criterion) {
         ("letters", "AB 12 34 "),
         ("names", "api_key="),
         ("headers", "authorization: "),
+        ("escapes", "1\\u002d"),
+        ("named", "tax id 1234567 "),
     ] {
         for size in [128 << 10, 256 << 10] {
             let text = unit.repeat(size / unit.len());

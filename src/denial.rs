@@ -192,6 +192,9 @@ pub enum Denial {
     /// The audit log cannot be written.
     #[error("the audit log cannot be written")]
     AuditUnavailable,
+    /// The process ends, and the time for requests under way is over.
+    #[error("the gateway stops")]
+    Stopping,
     /// No endpoint of the upstream has an address that may be used.
     #[error("no upstream address: {0}")]
     UpstreamAddress(String),
@@ -307,7 +310,7 @@ impl fmt::Display for Feature {
 
 impl Denial {
     /// Every [`reason`](Self::reason).
-    pub const REASONS: [&str; 53] = [
+    pub const REASONS: [&str; 54] = [
         "address_forbidden",
         "credential_missing",
         "credential_conflict",
@@ -361,6 +364,7 @@ impl Denial {
         "upstream_redirect",
         "upstream_key",
         "internal",
+        "stopping",
     ];
 
     /// The metric's label and the record's `reason`. These names are part of the contract with dashboards.
@@ -409,6 +413,7 @@ impl Denial {
             Self::BodyTimeout => "body_timeout",
             Self::BodyMemory => "body_memory",
             Self::AuditUnavailable => "audit_unavailable",
+            Self::Stopping => "stopping",
             Self::UpstreamAddress(_) => "upstream_address",
             Self::UpstreamUnreachable(_) => "upstream_unreachable",
             Self::UpstreamTimeout(_) => "upstream_timeout",
@@ -470,7 +475,8 @@ impl Denial {
             | Self::RevocationUnavailable(_)
             | Self::StoreUnavailable { .. }
             | Self::UpstreamKey(_)
-            | Self::AuditUnavailable => ErrorType::Unavailable,
+            | Self::AuditUnavailable
+            | Self::Stopping => ErrorType::Unavailable,
             Self::UpstreamAddress(_)
             | Self::UpstreamUnreachable(_)
             | Self::UpstreamFailed(_)
@@ -544,6 +550,7 @@ impl Denial {
             Self::BodyTimeout => "The request body did not arrive in time.".to_owned(),
             Self::BodyMemory => "The gateway holds as many requests as it may. Try again shortly.".to_owned(),
             Self::AuditUnavailable => "The gateway cannot record requests at the moment and serves none until it can.".to_owned(),
+            Self::Stopping => "The gateway is being stopped. Try again shortly.".to_owned(),
             Self::UpstreamAddress(_) | Self::UpstreamUnreachable(_) => "The gateway cannot reach the Claude API.".to_owned(),
             Self::UpstreamKey(_) => "The gateway has no key for the Claude API that serves you. Ask your administrator.".to_owned(),
             Self::UpstreamTimeout(_) => "The Claude API did not answer in time.".to_owned(),
@@ -560,7 +567,8 @@ impl Denial {
             | Self::RevocationUnavailable(_)
             | Self::StoreUnavailable { .. }
             | Self::DoorClosed(_)
-            | Self::AuditUnavailable => Some(Duration::from_secs(1)),
+            | Self::AuditUnavailable
+            | Self::Stopping => Some(Duration::from_secs(1)),
             Self::LimitReached { retry_after, .. } => *retry_after,
             _ => None,
         }

@@ -6,6 +6,7 @@
 //! The rooms, in the order in which a request meets them:
 //!
 //! - [`config`]: what the file says, turned into what the proxy trusts
+//! - [`listener`]: TLS to clients
 //! - [`gateway`]: Pingora's phases, each of which calls one room
 //! - [`identity`]: who calls
 //! - [`claude`]: the API's wire, as far as a proxy must know it
@@ -35,6 +36,7 @@ pub mod follow;
 pub mod gateway;
 pub mod identity;
 pub mod limit;
+pub mod listener;
 pub mod policy;
 pub mod privacy;
 pub mod store;

@@ -17,6 +17,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS portcullis_audit (
   `version` int,
   `time` string,
   `request_id` string,
+  `trace_id` string,
   `client` string,
   `issuer` string,
   `subject` string,

@@ -21,6 +21,7 @@ FROM read_json(
     'version': 'INTEGER',
     'time': 'VARCHAR',
     'request_id': 'VARCHAR',
+    'trace_id': 'VARCHAR',
     'client': 'VARCHAR',
     'issuer': 'VARCHAR',
     'subject': 'VARCHAR',

@@ -5,6 +5,7 @@ mod upstream;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use http::{Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
@@ -16,6 +17,7 @@ use crate::identity::Issuers;
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{FileStatus, Freshness, Revocations, Source, StoreStatus};
 use crate::limit::{BodyMemory, InFlight, Limits};
+use crate::listener::ListenerTls;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
@@ -48,7 +50,7 @@ impl Readiness {
     }
 }
 
-/// The admin address's pages: `/metrics`, `/healthz`, `/readyz`.
+/// The admin address's pages, `/metrics`, `/healthz` and `/readyz`, over the rooms of one configuration.
 pub struct Admin {
     /// What is counted.
     pub metrics: Arc<Metrics>,
@@ -68,6 +70,8 @@ pub struct Admin {
     pub limits: Arc<Limits>,
     /// Proofs of possession.
     pub binder: Arc<Binder>,
+    /// TLS to clients.
+    pub tls: Option<Arc<ListenerTls>>,
 }
 
 impl Admin {
@@ -98,6 +102,7 @@ impl Admin {
         self.show_identity();
         self.show_limits();
         self.show_upstream();
+        self.show_listener();
         self.show_keys();
         self.metrics.text()
     }
@@ -118,6 +123,11 @@ impl Admin {
         let faulty = self.revocation_file.as_ref().is_some_and(|file| file.is_faulty())
             || self.revocation_set.as_ref().is_some_and(|set| set.unknown_members() > 0);
         state.revocation_faulty.set(i64::from(faulty));
+        // Issuers come and go.
+        for sets in [&state.jwks_keys, &state.jwks_fetch_failures] {
+            sets.reset();
+        }
+        state.jwks_age.reset();
         for set in self.readiness.issuers.key_sets(SystemTime::now()) {
             let labels = &[set.issuer];
             state.jwks_keys.with_label_values(labels).set(gauge(set.keys));
@@ -150,11 +160,14 @@ fn count(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// The pages of the configuration in force.
+pub struct Pages(pub Arc<ArcSwap<Admin>>);
+
 #[async_trait]
-impl ServeHttp for Admin {
+impl ServeHttp for Pages {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
-        let (status, content_type, body) = self.page(&request.method, request.uri.path());
+        let (status, content_type, body) = self.0.load().page(&request.method, request.uri.path());
         let length = body.len();
         let body = if request.method == Method::HEAD { Vec::new() } else { body };
         let mut response = Response::new(body);

@@ -8,6 +8,7 @@ use crate::upstream::Cause;
 impl Admin {
     pub(super) fn show_upstream(&self) {
         let state = &self.metrics.upstream;
+        state.certificate_expiry.reset();
         let upstream = &self.readiness.upstream;
         let pool = upstream.pool();
         state.addresses.set(gauge(pool.serving_count()));
@@ -37,9 +38,25 @@ impl Admin {
         state.certificates_faulty.set(i64::from(trust.is_faulty()));
     }
 
+    pub(super) fn show_listener(&self) {
+        let Some(tls) = &self.tls else { return };
+        let (state, upstream) = (&self.metrics.state, &self.metrics.upstream);
+        for end in tls.expiries() {
+            upstream.certificate_expiry.with_label_values(&[end.certificate]).set(seconds(end.not_after));
+        }
+        state.listener_reloads.set(count(tls.reloads_total()));
+        state.listener_faulty.set(i64::from(tls.is_faulty()));
+    }
+
     pub(super) fn show_keys(&self) {
         let state = &self.metrics.upstream;
-        state.key_state.reset();
+        // Keys come and go.
+        for keys in
+            [&state.key_state, &state.key_requests, &state.key_refusals, &state.key_rotations, &state.key_faulty]
+        {
+            keys.reset();
+        }
+        state.key_expiry.reset();
         for key in self.readiness.keys.states(SystemTime::now()) {
             let labels = &[key.name];
             state.key_state.with_label_values(&[key.name, key.usage.label()]).set(1);

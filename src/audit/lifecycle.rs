@@ -49,6 +49,18 @@ pub(super) struct Started<'a> {
     pub heads: &'a [ChainHead],
 }
 
+/// Another configuration is in force.
+#[derive(Debug, Serialize)]
+pub(super) struct Configured<'a> {
+    pub event: &'static str,
+    pub version: u32,
+    pub time: &'a str,
+    /// SHA-256 of its text.
+    pub configuration: Hash,
+    /// The sections that differ from those before.
+    pub changed: &'a [String],
+}
+
 /// A process has ended as it should.
 #[derive(Debug, Serialize)]
 pub(super) struct Stopped<'a> {
@@ -79,6 +91,12 @@ pub(super) struct Gap<'a> {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+impl<'a> Configured<'a> {
+    pub(super) fn at(time: &'a str, configuration: Hash, changed: &'a [String]) -> Self {
+        Self { event: "configured", version: VERSION, time, configuration, changed }
+    }
 }
 
 impl<'a> Stopped<'a> {

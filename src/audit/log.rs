@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::options::{Durability, OnAuditFailure, Options};
+use super::chain::rfc3339;
+use super::lifecycle::Configured;
+use super::options::{Change, Durability, LogRules, OnAuditFailure, Options, Tap};
 use super::outage::Outages;
 use super::record::Record;
+use super::room::{self, Room};
 use super::segment::MAX_LINE;
 use super::{recovery, writer};
 use crate::telemetry::AuditMetrics;
@@ -63,10 +66,19 @@ pub(super) enum Entry {
     Begin(Vec<u8>, oneshot::Sender<()>),
     /// Told once all that came before is on disk.
     Flush(std_mpsc::Sender<()>),
+    /// A line that tells of another configuration, and what that changes for the writer.
+    Change(Vec<u8>, Box<Changed>),
     /// Something is missing that the writer may not know of.
     Missing,
     /// The same as `Flush`, and then the log ends.
     Stop(std_mpsc::Sender<()>),
+}
+
+/// What another configuration changes for the writer.
+pub(super) struct Changed {
+    pub rules: LogRules,
+    #[allow(clippy::option_option)] // the same as before, or one or none
+    pub tap: Option<Option<Tap>>,
 }
 
 /// What requests and the writer know of each other.
@@ -77,6 +89,8 @@ pub(super) struct Shared {
     busy_since: AtomicU64,
     start: Instant,
     pub outages: Outages,
+    /// For the records in the queue and with the writer.
+    pub room: Room,
     pub metrics: AuditMetrics,
 }
 
@@ -114,7 +128,7 @@ impl AuditLog {
     /// # Errors
     /// When the folder's segments cannot be read and written, or the thread not started.
     pub fn open(options: Options, metrics: AuditMetrics) -> std::io::Result<Self> {
-        let (log, entries) = Self::new(options.durability, options.on_failure, metrics);
+        let (log, entries) = Self::new(options.rules.durability, options.rules.on_failure, metrics);
         writer::start(options, entries, Arc::clone(&log.shared))?;
         Ok(log)
     }
@@ -131,9 +145,43 @@ impl AuditLog {
             busy_since: AtomicU64::new(0),
             start: Instant::now(),
             outages: Outages::default(),
+            room: Room::default(),
             metrics,
         };
         (Self { queue, shared: Arc::new(shared), durability, on_failure }, entries)
+    }
+
+    /// Hands another configuration over, with a line that tells of it. [`AuditLog::seen_by`] is for the requests of it.
+    ///
+    /// # Errors
+    /// When the log cannot be written, or has no room within 5 seconds: nothing is changed then.
+    pub async fn change(&self, change: Change) -> Result<(), Unrecorded> {
+        let Change { rules, configuration, changed, tap } = change;
+        if !self.is_writable() {
+            return Err(Unrecorded::Withdrawn);
+        }
+        let time = rfc3339(SystemTime::now());
+        let line = Configured::at(&time, configuration, &changed);
+        let line = serde_json::to_vec(&line).map_err(|_| Unrecorded::Withdrawn)?;
+        let entry = Entry::Change(line, Box::new(Changed { rules, tap }));
+        match timeout_at(Instant::now() + PATIENCE, self.queue.send(entry)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Unrecorded::Withdrawn),
+        }
+    }
+
+    /// The same log for requests that these rules are for.
+    #[must_use]
+    pub fn seen_by(&self, rules: LogRules) -> Self {
+        Self { durability: rules.durability, on_failure: rules.on_failure, ..self.clone() }
+    }
+
+    /// One that takes what is handed over and keeps nothing.
+    #[cfg(test)]
+    pub(crate) fn for_tests(metrics: AuditMetrics) -> Self {
+        let (log, mut entries) = Self::new(Durability::Relaxed, OnAuditFailure::Refuse, metrics);
+        std::thread::spawn(move || while entries.blocking_recv().is_some() {});
+        log
     }
 
     /// Whether [`AuditLog::open`] could go on in `directory`. Nothing is made or written.
@@ -160,6 +208,7 @@ impl AuditLog {
             };
         }
         let Some(json) = serialise(record) else { return self.without_record() };
+        let units = room::units(&json);
         let (done, wait) = oneshot::channel();
         let (entry, ticket) = match self.durability {
             Durability::Relaxed => (Entry::Record(json), Wait::Over),
@@ -168,8 +217,8 @@ impl AuditLog {
                 (Entry::Begin(json, done), ticket)
             }
         };
-        match timeout_at(until, self.queue.send(entry)).await {
-            Ok(Ok(())) => Ok(Ticket(ticket)),
+        match timeout_at(until, self.hand_over(units, entry)).await {
+            Ok(true) => Ok(Ticket(ticket)),
             _ => self.without_record(),
         }
     }
@@ -180,9 +229,20 @@ impl AuditLog {
             return self.keep_or_lose(record);
         }
         let Some(json) = serialise(record) else { return self.lose() };
-        if self.queue.send(Entry::Record(json)).await.is_err() {
-            self.lose(); // the log has ended
+        if !self.hand_over(room::units(&json), Entry::Record(json)).await {
+            self.lose();
         }
+    }
+
+    /// Hands over an entry that takes this much room, waiting for that and for a place in the queue; `false` when the log
+    /// has ended.
+    async fn hand_over(&self, units: u32, entry: Entry) -> bool {
+        let Some(room) = self.shared.room.take(units).await else { return false };
+        let sent = self.queue.send(entry).await.is_ok();
+        if sent {
+            room.forget(); // it is the writer's now
+        }
+        sent
     }
 
     /// Counts a request that was refused because it could not be recorded. The count is told by a `gap` line once the log
@@ -248,8 +308,13 @@ impl AuditLog {
 
     /// Leaves a record for later if there is room.
     fn keep_or_lose(&self, record: &Record) {
-        let kept = serialise(record).is_some_and(|json| self.queue.try_send(Entry::Record(json)).is_ok());
-        if !kept {
+        let keep = |json: Vec<u8>| {
+            let room = self.shared.room.try_take(room::units(&json))?;
+            self.queue.try_send(Entry::Record(json)).ok()?;
+            room.forget();
+            Some(())
+        };
+        if serialise(record).and_then(keep).is_none() {
             self.lose();
         }
     }

@@ -30,6 +30,7 @@ impl Record {
         members.number(key!("version"), self.version.into());
         members.time(key!("time"), self.time.into())?;
         members.text(key!("request_id"), &self.request_id);
+        members.some_text(key!("trace_id"), self.trace_id.as_deref());
         members.key(key!("client"));
         match self.client {
             Some(client) => write!(members.0, "\"{client}\"")?,

@@ -21,6 +21,7 @@ mod outage;
 mod reading;
 mod record;
 mod recovery;
+mod room;
 #[cfg(test)]
 pub(crate) mod sample;
 #[cfg(test)]
@@ -38,6 +39,6 @@ pub use lifecycle::{ChainHead, Found};
 pub use line::Head;
 pub use log::{AuditLog, OnRecord, Ticket, Unrecorded};
 pub use merkle::Tree;
-pub use options::{Durability, OnAuditFailure, Options, Tap};
+pub use options::{Change, Durability, LogRules, OnAuditFailure, Options, Tap};
 pub use reading::{Reading, RequestOutcome};
 pub use record::{Closer, Decision, Digests, Event, LimitLeft, MAX_TOOLS, Record, Timings, VERSION};

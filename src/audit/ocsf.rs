@@ -1,5 +1,5 @@
 //! Records as events of the Open Cybersecurity Schema Framework: class API Activity (6003), with the profiles
-//! `security_control`, `ai_operation` and `record_integrity`. docs/ocsf.md has the table.
+//! `security_control`, `ai_operation` and `record_integrity`, and `trace` where a request is traced. docs/ocsf.md has the table.
 //!
 //! Refusals of a token stay in this class too: each is the refusal of an API request, and a sign-in happens elsewhere.
 
@@ -58,6 +58,7 @@ pub fn api_activity(line: &Reading, log: Option<&str>) -> Option<Value> {
         "http_request": { "http_method": line.text("method"), "url": { "path": line.text("path") },
             "body_length": line.number("request_bytes") },
         "http_response": line.number("status").map(|status| json!({ "code": status, "body_length": line.number("response_bytes") })),
+        "trace": line.text("trace_id").map(|id| json!({ "uid": id })),
         "unmapped": unmapped(line),
         "attestation_list": [attestation(line, log)],
     }));
@@ -89,7 +90,7 @@ fn metadata(line: &Reading, log: Option<&str>) -> Value {
     json!({
         "version": SCHEMA_VERSION,
         "product": { "name": "Portcullis", "vendor_name": "Portcullis", "version": env!("CARGO_PKG_VERSION") },
-        "profiles": ["security_control", "ai_operation", "record_integrity"],
+        "profiles": profiles(line),
         "uid": line.text("request_id").map(|id| format!("{id}/{}", line.event())),
         "correlation_uid": line.text("request_id"),
         "event_code": line.event(),
@@ -98,6 +99,11 @@ fn metadata(line: &Reading, log: Option<&str>) -> Value {
         "log_provider": log,
         "log_version": line.number("version").unwrap_or(VERSION.into()).to_string(),
     })
+}
+
+fn profiles(line: &Reading) -> Vec<&'static str> {
+    let trace = line.text("trace_id").map(|_| "trace");
+    ["security_control", "ai_operation", "record_integrity"].into_iter().chain(trace).collect()
 }
 
 fn actor(line: &Reading) -> Value {
@@ -281,7 +287,11 @@ mod tests {
             for pointer in required {
                 assert!(event.pointer(pointer).is_some_and(|value| !value.is_null()), "{pointer}: {event:#}");
             }
-            assert_eq!(event["metadata"]["profiles"].as_array().unwrap().len(), 3);
+            let profiles = event["metadata"]["profiles"].as_array().unwrap().len();
+            assert_eq!(
+                (profiles, event["trace"]["uid"].is_string()),
+                if record.trace_id.is_some() { (4, true) } else { (3, false) }
+            );
         }
     }
 

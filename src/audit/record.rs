@@ -31,7 +31,7 @@ pub enum Event {
 
 impl Event {
     /// The event as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Begin => "begin",
             Self::End => "end",
@@ -54,6 +54,10 @@ pub struct Record {
     pub time: SystemTime,
     /// Ours, as in `x-portcullis-request-id`.
     pub request_id: String,
+    /// The trace that it is part of, 32 hex digits: on the last line of a request, where tracing is on and somebody may
+    /// have the trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
     /// The client's address, after trusted proxies.
     pub client: Option<IpAddr>,
     /// The issuer's configured name.
@@ -183,6 +187,7 @@ impl Record {
             version: VERSION,
             time,
             request_id,
+            trace_id: None,
             client: None,
             issuer: None,
             subject: None,
@@ -275,7 +280,7 @@ pub enum Closer {
 
 impl Closer {
     /// The closer as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Upstream => "upstream",
@@ -300,7 +305,7 @@ pub enum Decision {
 
 impl Decision {
     /// The decision as lines have it.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",

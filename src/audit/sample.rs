@@ -34,6 +34,7 @@ pub(crate) fn minimal(event: Event) -> Record {
         version: VERSION,
         time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_514_400_250),
         request_id: "pcl_0199c0ffee00700080000000000000aa".to_owned(),
+        trace_id: None,
         client: Some(Ipv4Addr::new(10, 1, 2, 3).into()),
         issuer: permitted.then(|| "okta".to_owned()),
         subject: permitted.then(|| "alice".to_owned()),
@@ -85,6 +86,7 @@ pub(crate) fn full() -> Record {
     let digest = || Some(HEAD.to_owned());
     let text = |text: &str| Some(text.to_owned());
     Record {
+        trace_id: text("4bf92f3577b34da6a3ce929d0e0e4736"),
         token_id: text("jti-1"),
         teams: vec!["red".to_owned()],
         certificate: digest(),
@@ -161,12 +163,14 @@ fn usage() -> Usage {
 }
 
 /// A line of each event of the log itself.
-pub(crate) fn own_lines() -> [Value; 4] {
+pub(crate) fn own_lines() -> [Value; 5] {
     let time = "2026-11-24T10:00:00.5Z";
     [
         json!({ "seq": 1, "prev": HEAD, "event": "started", "version": VERSION, "time": time, "program": "0.1.0", "pid": 42,
             "log": "edge-1/0", "key": "c0ffee", "configuration": HEAD, "found": { "torn_bytes": 12, "torn_sha256": HEAD },
             "heads": [{ "chain": 1, "seq": 4, "hash": HEAD }] }),
+        json!({ "seq": 6, "prev": HEAD, "event": "configured", "version": VERSION, "time": time, "configuration": HEAD,
+            "changed": ["grant", "upstream"] }),
         json!({ "seq": 9, "prev": HEAD, "event": "stopped", "version": VERSION, "time": time }),
         json!({ "seq": 5, "prev": HEAD, "event": "gap", "version": VERSION, "time": time, "from": time, "to": time,
             "refused": 3, "lost": 0 }),

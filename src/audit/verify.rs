@@ -291,7 +291,7 @@ impl Verifier {
 
 /// What a line may tell of. Without this, a last checkpoint that is altered would pass for a record that is not signed yet.
 const EVENTS: &[&[u8]] =
-    &[b"begin", b"end", b"refused", b"answered", b"left", b"started", b"stopped", b"gap", b"checkpoint"];
+    &[b"begin", b"end", b"refused", b"answered", b"left", b"started", b"configured", b"stopped", b"gap", b"checkpoint"];
 
 /// The way through one segment.
 struct Walk<'f> {

@@ -12,11 +12,12 @@ use super::chain::{Chain, Seal, rfc3339};
 use super::disk::{Disk, Folder};
 use super::host::host;
 use super::lifecycle::{Gap, Started, Stopped};
-use super::log::{Entry, Shared};
-use super::options::{Durability, OnAuditFailure, Options, Tap};
+use super::log::{Changed, Entry, Shared};
+use super::options::{Durability, LogRules, OnAuditFailure, Options, Tap};
 use super::outage::Outage;
 use super::record::VERSION;
 use super::recovery::{self, Recovered};
+use super::room::units;
 
 /// Recovers the chain, writes `started` and leaves the rest to a thread.
 pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<Shared>) -> std::io::Result<()> {
@@ -38,15 +39,7 @@ pub(super) fn start(options: Options, queue: mpsc::Receiver<Entry>, shared: Arc<
     })?;
     let Recovered { lock, chain: id, file, position, .. } = recovered;
     let disk = Folder(options.directory);
-    let rules = Rules {
-        durable: options.durability == Durability::Durable,
-        on_failure: options.on_failure,
-        commit_interval: options.commit_interval,
-        checkpoint_interval: options.checkpoint_interval,
-        segment_size: options.segment_size,
-        segment_age: options.segment_age,
-        kept: KEPT,
-    };
+    let rules = Rules::from(options.rules);
     let chain = Chain::new(disk, file, position, id, log, options.key);
     let mut writer = Writer::new(chain, queue, shared, options.tap, rules);
     // A log that cannot take its first line is told to whoever starts it, not to the first request.
@@ -89,14 +82,32 @@ struct Rules {
     kept: usize,
 }
 
+impl From<LogRules> for Rules {
+    fn from(rules: LogRules) -> Self {
+        Self {
+            durable: rules.durability == Durability::Durable,
+            on_failure: rules.on_failure,
+            commit_interval: rules.commit_interval,
+            checkpoint_interval: rules.checkpoint_interval,
+            segment_size: rules.segment_size,
+            segment_age: rules.segment_age,
+            kept: KEPT,
+        }
+    }
+}
+
 /// What is brought to the disk together.
 #[derive(Default)]
 struct Group {
     /// Records, those that somebody waits for among them.
     records: Vec<Vec<u8>>,
+    /// The room that those take which were handed over.
+    units: usize,
     /// Who waits, with the place of its record.
     waiting: Vec<(usize, oneshot::Sender<()>)>,
     flushes: Vec<std_mpsc::Sender<()>>,
+    /// Another configuration, whose line is among the records.
+    changed: Option<Box<Changed>>,
     /// The log is to end.
     stops: bool,
     /// When the first of it came.
@@ -110,12 +121,19 @@ impl Group {
         }
         self.since.get_or_insert_with(Instant::now);
         match entry {
-            Entry::Record(record) => self.records.push(record),
+            Entry::Record(record) => self.keep(record),
             Entry::Begin(record, done) => {
                 self.waiting.push((self.records.len(), done));
-                self.records.push(record);
+                self.keep(record);
             }
             Entry::Flush(done) => self.flushes.push(done),
+            Entry::Change(record, mut changed) => {
+                self.records.push(record);
+                if let Some(earlier) = self.changed.take() {
+                    changed.tap = changed.tap.or(earlier.tap);
+                }
+                self.changed = Some(changed);
+            }
             Entry::Missing => {}
             Entry::Stop(done) => {
                 self.flushes.push(done);
@@ -124,19 +142,30 @@ impl Group {
         }
     }
 
+    fn keep(&mut self, record: Vec<u8>) {
+        self.units += units(&record) as usize;
+        self.records.push(record);
+    }
+
     fn is_awaited(&self) -> bool {
         !self.waiting.is_empty() || !self.flushes.is_empty()
     }
 
-    /// Takes out the records that somebody waits for: their requests are refused, and did not happen for the log.
-    fn withdraw(&mut self) {
+    /// Takes out the records that somebody waits for: their requests are refused, and did not happen for the log. Returns the
+    /// room that they took.
+    fn withdraw(&mut self) -> usize {
+        let before = self.units;
         let mut waiting = std::mem::take(&mut self.waiting).into_iter().map(|(at, _)| at).peekable();
         let mut at = 0;
-        self.records.retain(|_| {
+        self.records.retain(|record| {
             let stays = waiting.next_if_eq(&at).is_none();
+            if !stays {
+                self.units -= units(record) as usize;
+            }
             at += 1;
             stays
         });
+        before - self.units
     }
 }
 
@@ -264,6 +293,7 @@ impl<D: Disk> Writer<D> {
 
     /// Brings the group to the disk, however long it takes.
     async fn bring(&mut self, seal: Seal) {
+        self.follow_configuration();
         while let Err(error) = self.commit(seal) {
             self.settles = None;
             if self.shared.fail(self.chain.take_unsure()) {
@@ -291,7 +321,10 @@ impl<D: Disk> Writer<D> {
     /// While the disk fails, nobody waits for it.
     fn endure(&mut self) {
         match self.rules.on_failure {
-            OnAuditFailure::Refuse => self.group.withdraw(),
+            OnAuditFailure::Refuse => {
+                let units = self.group.withdraw();
+                self.shared.room.give_back(units);
+            }
             OnAuditFailure::Continue => {
                 for (_, done) in self.group.waiting.drain(..) {
                     let _ = done.send(());
@@ -304,6 +337,15 @@ impl<D: Disk> Writer<D> {
     fn to_tell(&self) -> Option<Outage> {
         let is_due = self.ends || self.settles.is_some_and(|due| due <= Instant::now());
         self.shared.outages.untold().filter(|_| is_due)
+    }
+
+    /// Goes on as another configuration says, from the group on that has the line that tells of it.
+    fn follow_configuration(&mut self) {
+        let Some(changed) = self.group.changed.take() else { return };
+        self.rules = Rules { kept: self.rules.kept, ..Rules::from(changed.rules) };
+        if let Some(tap) = changed.tap {
+            self.tap = tap;
+        }
     }
 
     /// One attempt to bring the group to the disk, and the line that tells what is missing with it.
@@ -346,6 +388,7 @@ impl<D: Disk> Writer<D> {
     fn conclude(&mut self) {
         let now = Instant::now();
         self.group.records.clear();
+        self.shared.room.give_back(std::mem::take(&mut self.group.units));
         self.group.since = None;
         self.last_commit = Some(now);
         for (_, done) in self.group.waiting.drain(..) {
@@ -377,6 +420,7 @@ impl<D: Disk> Writer<D> {
         if self.shared.outages.untold().is_some() {
             self.bring(Seal::Close).await; // an outage has passed just now
         }
+        self.shared.room.close();
         for done in flushes {
             let _ = done.send(());
         }

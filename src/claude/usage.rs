@@ -44,6 +44,14 @@ pub struct Usage {
     pub iterations: Option<Vec<Iteration>>,
 }
 
+impl Usage {
+    /// All input tokens: the API's own `input_tokens` leaves out those of the prompt cache.
+    pub fn input_tokens_with_cache(&self) -> Option<u64> {
+        let counts = [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens];
+        counts.into_iter().flatten().reduce(u64::saturating_add)
+    }
+}
+
 /// Cache writes by time to live.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CacheCreation {

@@ -24,7 +24,7 @@ pub struct IssuerConfig {
 }
 
 /// What an issuer's tokens must say.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct IssuerRules {
     /// The name that records know it by.
     pub name: String,

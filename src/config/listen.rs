@@ -4,25 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::sign::CertifiedKey;
-
-use super::pem;
 use super::reader::Section;
 use crate::identity::binding::Origin;
+use crate::listener::{ListenerTls, TlsSources};
+use ipnet::IpNet;
 
 /// Where clients connect.
-#[derive(Debug)]
 pub struct ListenConfig {
     /// The address; port 0 takes a free one.
     pub address: SocketAddr,
-    /// The certificate that clients see; `None` is plain text, on loopback only.
-    pub certificate: Option<Arc<CertifiedKey>>,
-    /// Asks for a client certificate when set, and demands one unless it is optional.
-    pub client_verifier: Option<Arc<dyn ClientCertVerifier>>,
+    /// The certificate that clients see and whose certificates are asked of them, read and checked; `None` is plain text, on
+    /// loopback only.
+    pub tls: Option<Arc<ListenerTls>>,
     /// Worker threads.
     pub workers: usize,
     /// Whose `X-Forwarded-For` and PROXY header are believed.
@@ -45,8 +38,8 @@ pub struct ListenConfig {
 
 pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
     let address = section.required_address("address");
-    let certificate = certificate(section);
     let has_tls = section.has("tls");
+    let tls = tls(section);
     if let (Some(address), false) = (address, has_tls)
         && !address.ip().is_loopback()
     {
@@ -56,11 +49,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
             "add tls = { certificate = \"...\", key = \"...\" }; plain text is for loopback only",
         );
     }
-    let client_verifier = section.file("client_ca").and_then(|ca| client_verifier(section, &ca));
     if section.has("client_certificate_optional") && !section.has("client_ca") {
         section.fault("client_certificate_optional", "has no client_ca", "add client_ca, or take it out");
     }
-    if client_verifier.is_some() && !has_tls {
+    if section.has("client_ca") && !has_tls {
         section.fault("client_ca", "needs tls", "add tls = { certificate = \"...\", key = \"...\" }");
     }
     let workers =
@@ -84,8 +76,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<ListenConfig> {
     }
     Some(ListenConfig {
         address: address?,
-        certificate,
-        client_verifier,
+        tls,
         workers,
         trusted_proxies,
         proxy_protocol,
@@ -104,30 +95,28 @@ fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-fn certificate(section: &Section<'_>) -> Option<Arc<CertifiedKey>> {
+fn tls(section: &Section<'_>) -> Option<Arc<ListenerTls>> {
+    let client_ca = section.path("client_ca");
+    let client_certificate_optional = section.flag("client_certificate_optional").unwrap_or(false);
     if !section.has("tls") {
         return None;
     }
     section.table("tls", |tls| {
         tls.required("certificate");
         tls.required("key");
-        let chain = tls.file("certificate").and_then(|pem| tls.usable("certificate", pem::certificates(&pem)));
-        let key = tls.file("key").and_then(|pem| tls.usable("key", pem::private_key(&pem)));
-        let certified = pem::certified_key(chain?, key?);
-        tls.usable("certificate", certified).map(Arc::new)
+        let sources = TlsSources {
+            certificate: tls.path("certificate")?,
+            key: tls.path("key")?,
+            client_ca,
+            client_certificate_optional,
+        };
+        let opened = ListenerTls::open(sources).map_err(|faults| {
+            for fault in faults {
+                let (key, problem) = fault.key_and_problem();
+                let (at, key) = key.strip_prefix("tls.").map_or((section, key), |key| (tls, key));
+                at.fault(key, problem, "check the file that it names");
+            }
+        });
+        opened.ok().map(Arc::new)
     })
-}
-
-fn client_verifier(section: &Section<'_>, ca: &[u8]) -> Option<Arc<dyn ClientCertVerifier>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in section.usable("client_ca", pem::authorities(ca))? {
-        section.usable("client_ca", roots.add(certificate).map_err(|error| error.to_string()))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-    if section.flag("client_certificate_optional").unwrap_or(false) {
-        verifier = verifier.allow_unauthenticated();
-    }
-    let verifier = verifier.build();
-    section.usable("client_ca", verifier.map_err(|error| error.to_string()))
 }

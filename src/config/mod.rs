@@ -6,24 +6,30 @@
 mod audit;
 mod door;
 mod fault;
+mod fingerprint;
 mod health;
 mod identity;
 mod keep;
 mod key;
+mod lasting;
 mod limit;
 mod listen;
+mod log;
 pub mod pem;
 mod policy;
 mod privacy;
 mod reader;
+mod reload;
 mod revocation;
 mod ship;
 mod store;
 mod telemetry;
+mod traces;
 mod trust;
 mod units;
 mod upstream;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -32,14 +38,19 @@ use sha2::{Digest, Sha256};
 pub use audit::{AuditConfig, AuditContent};
 pub use door::DoorConfig;
 pub use fault::{Fault, Faults};
+pub use fingerprint::Fingerprint;
 pub use health::{Check, HealthConfig, RetryConfig};
 pub use identity::{IssuerConfig, IssuerRules, KeyLife, KeySource};
 pub use keep::KeepConfig;
+pub use lasting::Lasting;
 pub use listen::ListenConfig;
+pub use log::LogConfig;
+pub use reload::ReloadConfig;
 pub use revocation::{OnStoreFailure, RevocationConfig};
 pub use ship::{Encryption, Lock, Retention, ShipConfig, ShipCredentials};
 pub use store::{Layout, Sentinel, StoreConfig, StoreServer, StoreTls};
 pub use telemetry::{OtlpConfig, TelemetryConfig};
+pub use traces::{AnswerHeader, TraceSource, TracesConfig};
 pub use trust::TrustConfig;
 pub use units::{duration, size};
 pub use upstream::UpstreamConfig;
@@ -52,6 +63,14 @@ use reader::{Document, Section};
 
 /// Everything that serving needs, checked.
 pub struct Config {
+    /// The file.
+    pub file: PathBuf,
+    /// What each section says.
+    pub sections: BTreeMap<String, Fingerprint>,
+    /// What cannot change while the proxy runs.
+    pub lasting: Lasting,
+    /// When it is read again.
+    pub reload: ReloadConfig,
     /// Where clients connect.
     pub listen: ListenConfig,
     /// Where metrics and health are served.
@@ -80,6 +99,8 @@ pub struct Config {
     pub privacy: Privacy,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
+    /// How much the operational log tells.
+    pub log: LogConfig,
     /// The folder for what outlives a restart, key sets and budgets; it exists and can be written.
     pub state_directory: PathBuf,
 }
@@ -142,15 +163,48 @@ impl Config {
                 .and_then(|()| root.table("upstream", |section| upstream::read(section, &grants)));
             let audit = root.required("audit").and_then(|()| root.table("audit", audit::read));
             let telemetry = telemetry::read(root);
+            let log = root.table("log", log::read);
+            if let (Some(listen), Some(TelemetryConfig { traces: Some(traces), .. })) = (&listen, &telemetry)
+                && traces.accept == TraceSource::TrustedProxies
+                && listen.trusted_proxies.is_empty()
+            {
+                root.fault(
+                    "telemetry",
+                    "has traces that accept those of trusted_proxies, and there are none",
+                    "list the proxies in [listen] trusted_proxies, or say accept = \"never\"",
+                );
+            }
             let state_directory = root.table("state", |state| {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
             let privacy = root.table("privacy", |section| privacy::read(section, state_directory.as_deref()));
+            let reload = root.table("reload", reload::read);
             root.refuse_unenforced("cache");
+            let sections = root.names().into_iter().filter_map(|name| Some((root.fingerprint_of(&name)?, name)));
+            let sections: BTreeMap<_, _> = sections.map(|(fingerprint, name)| (name, fingerprint)).collect();
+            let (listen, upstream, audit, state_directory) = (listen?, upstream?, audit?, state_directory?);
+            let admin = admin.unwrap_or(DEFAULT_ADMIN);
+            let signing_key = audit.signing_key.as_ref().map(|key| key.public().id());
+            let lasting = [
+                ("listen.address", listen.address.to_string()),
+                ("listen.workers", listen.workers.to_string()),
+                ("listen.drain", format!("{:?}", listen.drain)),
+                ("admin.address", admin.to_string()),
+                ("store", sections.get("store").copied().map(Fingerprint::to_text).unwrap_or_default()),
+                ("upstream.idle_connections", upstream.idle_connections.to_string()),
+                ("audit.directory", audit.directory.display().to_string()),
+                ("audit.signing_key", signing_key.unwrap_or_default()),
+                ("state.directory", state_directory.display().to_string()),
+            ];
+            let lasting = Lasting::new(lasting.map(|(key, value)| (key, root.line_of(key), value)));
             Some(Self {
-                listen: listen?,
-                admin: admin.unwrap_or(DEFAULT_ADMIN),
+                file: path.to_owned(),
+                sections,
+                lasting,
+                reload,
+                listen,
+                admin,
                 issuers: issuers?,
                 revocation,
                 policy: policy?,
@@ -158,12 +212,13 @@ impl Config {
                 limits: limits?,
                 prices: prices?,
                 store: store?,
-                upstream: upstream?,
+                upstream,
                 sha256,
-                audit: audit?,
+                audit,
                 privacy: privacy?,
                 telemetry: telemetry?,
-                state_directory: state_directory?,
+                log,
+                state_directory,
             })
         })
     }

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Faults};
+use super::fingerprint::Fingerprint;
 use super::units;
 use crate::credential::{Secret, SecretSource};
 
@@ -20,12 +22,14 @@ pub struct Document {
     file: PathBuf,
     text: String,
     faults: RefCell<Vec<Fault>>,
+    /// What other files and the environment hold that the text names: the section that names it, and its SHA-256.
+    named: RefCell<Vec<(String, [u8; 32])>>,
 }
 
 impl Document {
     /// Takes the text of `file`; nothing is parsed yet.
     pub fn new(file: &Path, text: String) -> Self {
-        Self { file: file.to_owned(), text, faults: RefCell::default() }
+        Self { file: file.to_owned(), text, faults: RefCell::default(), named: RefCell::default() }
     }
 
     /// Parses the text and hands the root table to `read`.
@@ -62,8 +66,12 @@ impl Document {
         self.file.parent().unwrap_or(Path::new("."))
     }
 
+    fn line(&self, at: usize) -> Option<usize> {
+        self.text.get(..at).map(|before| before.matches('\n').count() + 1)
+    }
+
     fn fault(&self, at: Option<usize>, key: &str, problem: impl Into<String>, mend: impl Into<String>) {
-        let line = at.and_then(|at| self.text.get(..at)).map(|before| before.matches('\n').count() + 1);
+        let line = at.and_then(|at| self.line(at));
         self.faults.borrow_mut().push(Fault {
             file: self.file.clone(),
             line,
@@ -241,6 +249,17 @@ impl<'d> Section<'d> {
         self.convert(key, "a whole number from 0", whole)
     }
 
+    /// A number from 0 to 1.
+    pub fn share(&self, key: &'static str) -> Option<f64> {
+        self.convert(key, "a number from 0 to 1", |value| {
+            let share = match value.as_float() {
+                Some(float) => float.as_str().parse().ok(),
+                None => value.as_integer().and_then(|whole| whole.as_str().parse().ok()),
+            };
+            share.filter(|share| (0.0..=1.0).contains(share))
+        })
+    }
+
     /// A duration such as `"30s"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         self.convert(key, "a duration such as \"30s\" (ms, s, m, h, d)", |value| units::duration(value.as_str()?))
@@ -272,7 +291,10 @@ impl<'d> Section<'d> {
     pub fn file(&self, key: &'static str) -> Option<Vec<u8>> {
         let path = self.path(key)?;
         match std::fs::read(&path) {
-            Ok(content) => Some(content),
+            Ok(content) => {
+                self.note_named(&content);
+                Some(content)
+            }
             Err(error) => {
                 self.fault(
                     key,
@@ -313,13 +335,50 @@ impl<'d> Section<'d> {
                     self.fault(key, "is empty", "put the secret where the reference points");
                     None
                 }
-                Ok(found) => Some(found),
+                Ok(found) => {
+                    self.note_named(found.0.expose());
+                    Some(found)
+                }
                 Err(problem) => {
                     self.fault(key, problem, "point it at the secret");
                     None
                 }
             }
         })
+    }
+
+    fn note_named(&self, content: &[u8]) {
+        self.document.named.borrow_mut().push((self.path.clone(), Sha256::digest(content).into()));
+    }
+
+    /// What the document says in the section `key`, and what the files hold that it names and that are not followed by
+    /// themselves; `None` when it is not there. To be asked once all is read.
+    pub fn fingerprint_of(&self, key: &str) -> Option<Fingerprint> {
+        let (_, value) = self.entry(key)?;
+        let named = self.document.named.borrow();
+        let of_section = named.iter().filter(|(path, _)| path.split(['.', '[']).next() == Some(key));
+        Some(Fingerprint::of(value, of_section.map(|(_, digest)| digest)))
+    }
+
+    /// The sections that are there.
+    pub fn names(&self) -> Vec<String> {
+        self.table.iter().flat_map(|table| table.keys()).map(|name| name.get_ref().to_string()).collect()
+    }
+
+    /// What this table says by its own text, but for the keys `without`.
+    pub fn fingerprint_of_text(&self, without: &[&str]) -> Fingerprint {
+        Fingerprint::of_members(self.table.iter().flat_map(|table| table.iter()), without)
+    }
+
+    /// The line of a key by its path from here, if it is there.
+    pub fn line_of(&self, path: &str) -> Option<usize> {
+        let mut parts = path.split('.');
+        let (mut at, mut value) = self.entry(parts.next()?)?;
+        for part in parts {
+            let (name, next) = value.as_table()?.get_key_value(part)?;
+            (at, value) = (Spanned::span(name).start, next.get_ref());
+        }
+        self.document.line(at)
     }
 
     fn full(&self, key: &str) -> String {

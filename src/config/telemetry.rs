@@ -5,13 +5,16 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use reqwest::Url;
 
-use super::pem;
 use super::reader::Section;
+use super::traces::TracesConfig;
+use super::{pem, traces};
 
 /// Where records and measurements are sent.
 pub struct TelemetryConfig {
     /// The collector; `None`: nothing is sent.
     pub otlp: Option<OtlpConfig>,
+    /// Which requests are traced; `None`: none is. They need a collector.
+    pub traces: Option<TracesConfig>,
     /// Subjects that metrics show by name.
     pub top_subjects: usize,
     /// Teams that metrics show by name.
@@ -20,7 +23,7 @@ pub struct TelemetryConfig {
 
 /// A collector that speaks OTLP over HTTP with protobuf bodies, and what it is told of us.
 pub struct OtlpConfig {
-    /// The base of the collector's paths: records go to `v1/logs` below it.
+    /// The base of the collector's paths: records go to `v1/logs` below it, spans to `v1/traces`.
     pub endpoint: Url,
     /// Certificates (PEM) that the collector's chain must end in; `None` for the system's roots.
     pub ca: Option<Vec<u8>>,
@@ -34,7 +37,7 @@ pub struct OtlpConfig {
     pub logs: bool,
     /// Bound on one try to send a batch.
     pub timeout: Duration,
-    /// Bound on the bytes of records that wait.
+    /// Bound on the bytes of records that wait, and on those of what spans are made of.
     pub queue: usize,
 }
 
@@ -48,8 +51,9 @@ pub(super) fn read(root: &Section<'_>) -> Option<TelemetryConfig> {
             usize::try_from(names).unwrap_or_default()
         };
         let (top_subjects, top_teams) = (top("top_subjects"), top("top_teams"));
-        let otlp = otlp(section)?;
-        Some(TelemetryConfig { otlp, top_subjects, top_teams })
+        let otlp = otlp(section);
+        let traces = section.table("traces", |traces| traces::read(traces, section.has("otlp")));
+        Some(TelemetryConfig { otlp: otlp?, traces: traces?, top_subjects, top_teams })
     })
 }
 
@@ -180,6 +184,27 @@ mod tests {
     }
 
     #[test]
+    fn traces_are_off_until_they_are_asked_for() {
+        use crate::config::{AnswerHeader, TraceSource};
+        let with = |text: &str| parse(&format!("[telemetry]\notlp = \"http://collector:4318\"\n{text}"));
+        assert_eq!(with("").unwrap().traces, None);
+        assert_eq!(with("[telemetry.traces]\nratio = 1.0").unwrap().traces, None);
+        let expected = TracesConfig {
+            ratio: 0.01,
+            on_error: true,
+            accept: TraceSource::Never,
+            propagate_upstream: false,
+            answer_header: AnswerHeader::None,
+            subject: false,
+        };
+        assert_eq!(with("[telemetry.traces]\nenabled = true").unwrap().traces, Some(expected));
+        for (ratio, expected) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-3", 0.001)] {
+            let traces = with(&format!("[telemetry.traces]\nenabled = true\nratio = {ratio}")).unwrap().traces.unwrap();
+            assert!((traces.ratio - expected).abs() < f64::EPSILON, "{ratio}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_a_fault() {
         let header = "[[telemetry.header]]\nname = \"authorization\"\nsecret = { file = \"token\" }";
         for (text, expected) in [
@@ -196,6 +221,23 @@ mod tests {
                 "is no name of a header",
             ),
             ("otlp = \"https://c\"\n[[telemetry.header]]\nname = \"a\"\nsecret = \"hunter2\"", "is a value"),
+            ("[telemetry.traces]\nenabled = true", "telemetry.traces.enabled: has no collector"),
+            (
+                "otlp = \"http://c\"\n[telemetry.traces]\nratio = 1.1",
+                "telemetry.traces.ratio: is not a number from 0 to 1",
+            ),
+            ("otlp = \"http://c\"\n[telemetry.traces]\nratio = nan", "telemetry.traces.ratio: is not a number"),
+            ("otlp = \"http://c\"\n[telemetry.traces]\nratio = -1", "telemetry.traces.ratio: is not a number"),
+            ("otlp = \"http://c\"\n[telemetry.traces]\nratio = \"1\"", "telemetry.traces.ratio: is not a number"),
+            (
+                "otlp = \"http://c\"\n[telemetry.traces]\nenabled = true\nratio = 0\non_error = false",
+                "telemetry.traces.ratio: samples nothing",
+            ),
+            ("otlp = \"http://c\"\n[telemetry.traces]\naccept = \"all\"", "telemetry.traces.accept: is not"),
+            (
+                "otlp = \"http://c\"\n[telemetry.traces]\nanswer_header = \"b3\"",
+                "telemetry.traces.answer_header: is not",
+            ),
             ("otpl = \"https://c\"", "telemetry.otpl: unknown key"),
         ] {
             let faults = parse(&format!("[telemetry]\n{text}")).err().unwrap_or_default();

@@ -336,7 +336,10 @@ fn tls_and_client_certificates_load() {
     let tls = "address = \"0.0.0.0:8443\"\ntls = { certificate = \"server.crt\", key = \"server.key\" }\nclient_ca = \"server.crt\"";
     let config =
         parse(&GOOD.replace("address = \"127.0.0.1:8443\"", tls)).unwrap_or_else(|faults| panic!("{faults:?}"));
-    assert!(config.listen.certificate.is_some() && config.listen.client_verifier.is_some());
+    let tls = config.listen.tls.unwrap();
+    let ends: Vec<_> = tls.expiries().into_iter().map(|expiry| expiry.certificate).collect();
+    assert_eq!(ends, ["listener", "listener_client_ca"]);
+    let tls = "address = \"0.0.0.0:8443\"\ntls = { certificate = \"server.crt\", key = \"server.key\" }";
     let told = changed("address = \"127.0.0.1:8443\"", &tls.replace("server.key", "other.key"));
     assert!(told[0].contains("listen.tls.certificate: does not fit its key"), "{told:?}");
 }
@@ -354,4 +357,63 @@ fn secrets_do_not_show_in_faults_or_in_debug_output() {
 fn a_file_that_cannot_be_read_is_a_fault_too() {
     let faults = Config::load(Path::new("/no/such/file.toml")).err().unwrap();
     assert!(faults.to_string().starts_with("/no/such/file.toml: cannot read it"), "{faults}");
+}
+
+#[test]
+fn sections_that_say_the_same_are_the_same_whatever_they_look_like() {
+    let folder = folder();
+    let path = folder.path().join("portcullis.toml");
+    let sections = |text: &str| {
+        let config = Config::parse(&path, text.to_owned()).unwrap_or_else(|faults| panic!("{faults}"));
+        (config.sections, config.upstream.fingerprint)
+    };
+    let good = sections(GOOD);
+    let spaced = GOOD.replace(
+        "name = \"test\"\nissuer = \"https://issuer.test\"",
+        "# a note\nissuer  =  'https://issuer.test'\nname = \"test\"",
+    );
+    assert_ne!(spaced, GOOD);
+    assert!(sections(&spaced) == good);
+    let differing = |text: &str| {
+        let (other, _) = sections(text);
+        let names = good.0.keys().chain(other.keys()).filter(|name| good.0.get(*name) != other.get(*name));
+        names.cloned().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(differing(&GOOD.replace("claude-haiku-*", "claude-sonnet-*")), ["grant"]);
+    assert_eq!(differing(&format!("{GOOD}\n[door]\nrequests = \"off\"")), ["door"]);
+    let renamed = GOOD.replace("name = \"one\"", "name = \"two\"");
+    assert_eq!(differing(&renamed), ["upstream"]);
+    assert!(sections(&renamed).1 == good.1, "of the way to it, nothing has changed");
+    assert!(sections(&GOOD.replace("10.0.0.1:443", "10.0.0.2:443")).1 != good.1);
+    // What a file holds counts too, where nobody follows it.
+    std::fs::write(folder.path().join("secret"), "another-secret-of-thirty-two-bytes").unwrap();
+    assert_eq!(differing(GOOD), ["issuer"]);
+}
+
+#[test]
+fn what_cannot_change_while_it_runs_is_a_fault_with_its_line() {
+    let folder = folder();
+    let path = folder.path().join("portcullis.toml");
+    let lasting =
+        |text: &str| Config::parse(&path, text.to_owned()).unwrap_or_else(|faults| panic!("{faults}")).lasting;
+    let mut running = lasting(GOOD);
+    let refused = |running: &Lasting, text: &str| -> Vec<String> {
+        let faults = running.refuse(&lasting(text), Path::new("x.toml"));
+        faults.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(refused(&running, &GOOD.replace("claude-haiku-*", "claude-*")), [""; 0]);
+    for (text, expected) in [
+        (GOOD.replace("127.0.0.1:8443", "127.0.0.1:8444"), "x.toml:2: listen.address: needs a restart"),
+        (
+            GOOD.replace("127.0.0.1:8443\"", "127.0.0.1:8443\"\nworkers = 77"),
+            "x.toml:3: listen.workers: needs a restart",
+        ),
+        (format!("{GOOD}\n[admin]\naddress = \"127.0.0.1:9\""), "admin.address: needs a restart"),
+        (GOOD.replace("\"audit\"", "\"elsewhere\""), "audit.directory: needs a restart"),
+    ] {
+        let told = refused(&running, &text);
+        assert!(told.len() == 1 && told[0].contains(expected), "{told:?}");
+    }
+    running.also("listen.address", "127.0.0.1:8444".to_owned());
+    assert_eq!(refused(&running, &GOOD.replace("127.0.0.1:8443", "127.0.0.1:8444")), [""; 0]);
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::de::DeValue;
 
+use super::fingerprint::Fingerprint;
 use super::health::{self, HealthConfig, RetryConfig};
 use super::reader::Section;
 use super::trust::{self, TrustConfig};
@@ -15,6 +16,8 @@ use crate::upstream::{ConnectTimeouts, Endpoint, Networks, OwnHeaders, Patience}
 
 /// Where allowed calls go.
 pub struct UpstreamConfig {
+    /// What the section says, but for the keys. Files that it names are followed by themselves.
+    pub fingerprint: Fingerprint,
     /// At least one name or address, each with a port and whether it is to be used first.
     pub endpoints: Vec<(Endpoint, bool)>,
     /// Who is asked for addresses; empty: whom the system asks.
@@ -78,6 +81,7 @@ pub(super) fn read(section: &Section<'_>, grants: &[&str]) -> Option<UpstreamCon
     }
     let keys = super::key::read(section, grants);
     Some(UpstreamConfig {
+        fingerprint: section.fingerprint_of_text(&["key"]),
         trust: trust?,
         endpoints: placed(section, endpoints),
         name_servers: section.parsed_list("name_servers", "addresses with a port such as \"10.0.0.2:53\""),

@@ -1,5 +1,6 @@
 //! Warnings before a key is past its `not_after`.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::slot::Slot;
@@ -51,7 +52,7 @@ impl Told {
 }
 
 /// Warns of all slots that have an end.
-pub(super) async fn warn(slots: &[Slot]) {
+pub(super) async fn warn(slots: &[Arc<Slot>]) {
     let ending = slots.iter().filter_map(|slot| Some((slot, slot.not_after?, Told::default())));
     let mut ending: Vec<_> = ending.collect();
     while !ending.is_empty() {

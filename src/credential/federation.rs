@@ -33,6 +33,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Whose tokens, and by which rule they are exchanged.
+#[derive(PartialEq, Eq)]
 pub struct Federation {
     /// Where the platform puts the identity token. It is read anew for each exchange.
     pub token: SecretSource,

@@ -112,6 +112,11 @@ impl UpstreamKey {
         Self { id, ..self }
     }
 
+    /// Another holder of the same material, in another slot.
+    pub(super) fn copied(&self, id: KeyId) -> Self {
+        Self { id, name: Arc::clone(&self.name), kind: self.kind, header: self.header.clone(), ends: self.ends }
+    }
+
     /// Which material of which slot it is.
     pub fn id(&self) -> KeyId {
         self.id

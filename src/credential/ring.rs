@@ -17,8 +17,10 @@ use crate::policy::Permit;
 
 /// The keys of an upstream. Choosing takes no lock and allocates nothing; [`KeyRing::upkeep`] keeps the keys current.
 pub struct KeyRing {
-    pub(super) slots: Vec<Slot>,
+    pub(super) slots: Vec<Arc<Slot>>,
     turn: AtomicU64,
+    /// The index of the next slot: none is used twice by a ring and those that come after it.
+    next: usize,
 }
 
 /// Which keys are for a call: the first of these that any key is named for. A key is a workspace, with its own files and
@@ -54,8 +56,34 @@ struct Candidate<'a> {
 impl KeyRing {
     /// A ring of these keys, whose names differ.
     pub fn new(keys: Vec<NamedKey>) -> Self {
-        let slots = keys.into_iter().enumerate().map(|(index, key)| Slot::new(index, key)).collect();
-        Self { slots, turn: AtomicU64::new(0) }
+        Self { slots: Vec::new(), turn: AtomicU64::new(0), next: 0 }.succeeded_by(keys)
+    }
+
+    /// The ring that comes after this one. A key that is named as before stays, with its material and all that is known of it,
+    /// also to requests that were under way; one of the same name and origin that serves others has what is known until now.
+    #[must_use]
+    pub fn succeeded_by(&self, keys: Vec<NamedKey>) -> Self {
+        let mut next = self.next;
+        let slots = keys.into_iter().map(|key| {
+            let made = Slot::new(next, key);
+            next += 1;
+            match self.slots.iter().find(|slot| slot.has_origin_of(&made)) {
+                Some(same) if same.is_named_as(&made) => Arc::clone(same),
+                Some(former) => {
+                    made.take_over(former);
+                    Arc::new(made)
+                }
+                None => Arc::new(made),
+            }
+        });
+        let slots = slots.collect();
+        Self { slots, turn: AtomicU64::new(self.turn.load(Ordering::Relaxed)), next }
+    }
+
+    /// Whether these are the very keys of `other`, in its order.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.slots.len() == other.slots.len()
+            && self.slots.iter().zip(&other.slots).all(|(own, other)| Arc::ptr_eq(own, other))
     }
 
     /// The key for a call. Of the keys that are named for the caller's teams, else of those named for all of the permit's
@@ -101,7 +129,7 @@ impl KeyRing {
         now: SystemTime,
     ) {
         // Of material that has been replaced, it says nothing of what is in its place.
-        let Some(slot) = self.slots.get(key.id().slot).filter(|slot| slot.holds(key.id())) else { return };
+        let Some(slot) = self.slots.iter().find(|slot| slot.holds(key.id())) else { return };
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             slot.refused();
         }
@@ -113,7 +141,7 @@ impl KeyRing {
     /// Whether each group of calls that the keys are named for has a key with material. A token of federation is there
     /// once the first exchange has succeeded.
     pub fn is_ready(&self) -> bool {
-        let has_material = |slot: &Slot| slot.key().is_some();
+        let has_material = |slot: &Arc<Slot>| slot.key().is_some();
         self.slots.iter().all(|slot| {
             let mut same = self.slots.iter().filter(|other| other.serves_as(slot));
             same.any(has_material)
@@ -144,7 +172,7 @@ impl KeyRing {
         refused: &'a [KeyId],
         now: SystemTime,
     ) -> impl Iterator<Item = Candidate<'a>> {
-        self.slots.iter().filter(move |slot| group.includes(slot, claim)).filter_map(move |slot| {
+        self.slots.iter().map(Arc::as_ref).filter(move |slot| group.includes(slot, claim)).filter_map(move |slot| {
             let key = slot.key();
             let material = key.as_ref().filter(|key| !refused.contains(&key.id()))?;
             let standing = slot.standing(material, claim.family, now)?;

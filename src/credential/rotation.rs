@@ -36,7 +36,7 @@ enum FileFault {
 }
 
 /// Follows the files of all slots that have one.
-pub(super) async fn follow(slots: &[Slot]) {
+pub(super) async fn follow(slots: &[Arc<Slot>]) {
     let (mut files, mut followers): (Vec<_>, Vec<_>) = slots
         .iter()
         .filter_map(|slot| slot.file.as_deref().map(|path| (KeyFile::new(path), Follower::new(slot, path))))

@@ -160,6 +160,52 @@ impl Slot {
         }
     }
 
+    /// Whether both have one name and one origin. What the environment holds is its own origin.
+    pub(super) fn has_origin_of(&self, other: &Self) -> bool {
+        let same_material = || match (&*self.key(), &*other.key()) {
+            (Some(own), Some(others)) => own.is_same_as(others),
+            _ => false,
+        };
+        self.name == other.name
+            && self.kind == other.kind
+            && self.file == other.file
+            && self.federation == other.federation
+            && (self.file.is_some() || self.federation.is_some() || same_material())
+    }
+
+    /// Whether the configuration says the same of both, given that they have one origin.
+    pub(super) fn is_named_as(&self, other: &Self) -> bool {
+        self.teams == other.teams && self.grants == other.grants && self.not_after == other.not_after
+    }
+
+    /// Takes over what is known of `former`, which has the same origin. Nothing holds this one yet.
+    pub(super) fn take_over(&self, former: &Self) {
+        let same_material = match (&*self.key(), &*former.key()) {
+            (Some(own), Some(formers)) => own.is_same_as(formers),
+            (None, Some(formers)) => {
+                // A token, which serves until its own end.
+                self.key.store(Some(Arc::new(formers.copied(KeyId { slot: self.index, rotation: 0 }))));
+                true
+            }
+            (_, None) => false,
+        };
+        if same_material {
+            self.set_aside.set(former.set_aside.get());
+            self.suspect.store(former.suspect.load(Ordering::Acquire), Ordering::Release);
+            for (own, formers) in self.limited.iter().zip(&former.limited) {
+                own.set(formers.get());
+            }
+        }
+        for (own, formers) in [
+            (&self.last_turn, &former.last_turn),
+            (&self.requests, &former.requests),
+            (&self.refusals, &former.refusals),
+            (&self.rotations, &former.rotations),
+        ] {
+            own.store(formers.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     /// Whether it is named for one of these teams.
     pub(super) fn names_team(&self, teams: &[String]) -> bool {
         self.teams.iter().any(|team| teams.contains(team))

@@ -54,6 +54,7 @@ pub(super) fn all() -> Vec<Denial> {
         Denial::BodyTimeout,
         Denial::BodyMemory,
         Denial::AuditUnavailable,
+        Denial::Stopping,
         Denial::UpstreamAddress(text()),
         Denial::UpstreamUnreachable(text()),
         Denial::UpstreamTimeout(Overdue::FirstByte),

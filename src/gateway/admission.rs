@@ -18,7 +18,7 @@ use super::own_time::OwnTime;
 use super::receipt::Receipt;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
-use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape, Unreadable};
+use crate::claude::{self, BodyRule, Endpoint, ErrorType, Match, ModelPage, Peek, Shape};
 use crate::denial::Denial;
 use crate::identity::binding::{Presence, Presented};
 use crate::identity::revocation::Freshness;
@@ -43,8 +43,11 @@ impl From<Denial> for Stop {
 
 impl Gateway {
     /// Takes a request through every check, each dearer than the one before: address, credential, endpoint, grant, body,
-    /// policy, limits. What comes out may go upstream.
+    /// policy, limits, content. What comes out may go upstream.
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Exchange, Stop> {
+        if self.in_flight.is_cut() {
+            return Err(Denial::Stopping.into());
+        }
         if !self.audit.admits() {
             return Err(Denial::AuditUnavailable.into());
         }
@@ -55,31 +58,32 @@ impl Gateway {
         let found = &*ctx.found.insert(found);
         self.policy.admit(caller, found.endpoint)?;
         refuse_unjudgeable(session, found.endpoint)?;
-        let Judged { call, body } = self.judge(session, found, &mut ctx.own_time).await?;
+        let Judged { call, body } = self.unless_stopping(self.judge(session, found, &mut ctx.own_time)).await??;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        let headers = &session.req_header().headers;
+        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
+        // Listening is the dearest: who has no room is not listened to. A refusal gives back what is reserved.
         if let (Some(body), BodyRule::Judged(shape)) = (&body, found.endpoint.body) {
             ctx.said = self.listen(&body.bytes, shape).await?;
             if let Some(kind) = ctx.said.blocked_by {
                 return Err(Denial::ContentForbidden { kind }.into());
             }
         }
-        let headers = &session.req_header().headers;
-        let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
         let (body, receipt, held) = match body {
             Some(Body { bytes, digest, held }) => (Some(bytes.clone()), Receipt::of_judged(bytes, digest), Some(held)),
             // Nothing to replay, but an answer may be a stream.
             None => ((found.endpoint.body == BodyRule::Absent).then(Bytes::new), Receipt::default(), None),
         };
         let exchange = Exchange::new(permit, metered, receipt, held);
-        if let Some(body) = body {
-            let watches = Watches {
-                overdue: OverdueWatch::new(Arc::clone(&exchange.progress), self.upstream.patience()),
-                revoked: self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller)),
-            };
-            ctx.body_length = body.len();
-            replay::install(session, body, watches, &ctx.real_session);
-        }
+        let patience = self.upstream.patience();
+        let watches = Watches {
+            overdue: body.is_some().then(|| OverdueWatch::new(Arc::clone(&exchange.progress), patience)),
+            revoked: self.cut_streams.then(|| RevocationWatch::new(&self.revocations, caller)),
+            cut: self.in_flight.watch(),
+        };
+        ctx.body_length = body.as_ref().map_or(0, Bytes::len);
+        replay::install(session, body, watches, &ctx.real_session);
         Ok(exchange)
     }
 
@@ -196,17 +200,9 @@ impl Gateway {
         Ok(Judged { call, body: Some(Body { bytes, digest, held }) })
     }
 
-    /// What a body says. A long one is listened to beside the requests that this thread serves.
+    /// What a body says.
     async fn listen(&self, body: &Bytes, shape: Shape) -> Result<Said, Denial> {
-        let unreadable = |unreadable: Unreadable| Denial::BodyMalformed(unreadable.to_string());
-        let said = if body.len() <= LISTENED_AT_ONCE {
-            self.listener.request(body, shape).map_err(unreadable)?
-        } else {
-            let (listener, body) = (Arc::clone(&self.listener), body.clone());
-            let heard = tokio::task::spawn_blocking(move || listener.request(&body, shape)).await;
-            // A panic's message may repeat what was being read.
-            heard.map_err(|_| Denial::Internal("the body could not be listened to".to_owned()))?.map_err(unreadable)?
-        };
+        let said = self.unless_stopping(self.listening.request(body, shape)).await??;
         for (kind, &count) in &said.findings {
             self.metrics.found(kind.name(), count);
         }
@@ -232,9 +228,6 @@ impl Gateway {
         request.method == Method::HEAD && request.uri.path() == "/api/hello"
     }
 }
-
-/// Bytes of a body that take about as long to listen to as it takes to hand them to another thread and back.
-const LISTENED_AT_ONCE: usize = 64 << 10;
 
 const MULTIPART: &[u8] = b"multipart/form-data";
 

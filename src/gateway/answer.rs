@@ -4,25 +4,29 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header;
-use pingora::Result;
 use pingora::http::ResponseHeader;
+use pingora::{Error, Result};
 use pingora_proxy::Session;
 
-use super::metering;
+use super::context::RequestCtx;
 use super::response::REQUEST_ID;
+use super::stopping::LAST_WORDS;
+use super::{metering, trace};
 use crate::claude::{self, ErrorType};
 use crate::denial::{BindingFault, Denial};
+use crate::limit::CutWatch;
 
-/// Writes `denial` in the API's error shape.
-pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &str) -> Result<()> {
+/// Writes `denial` in the API's error shape. A client that still sends is read on to its end, unless `cut` comes before.
+pub(super) async fn deny(session: &mut Session, denial: &Denial, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let error = denial.error_type();
-    let body = claude::error_body(error, &denial.message(), request_id);
+    let body = claude::error_body(error, &denial.message(), &ctx.id);
     let mut response = ResponseHeader::build(error.status(), Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
     if error == ErrorType::Authentication {
         response.insert_header(header::WWW_AUTHENTICATE, challenge(denial))?;
     }
@@ -34,8 +38,11 @@ pub(super) async fn deny(session: &mut Session, denial: &Denial, request_id: &st
     if denial.forbids_retry() {
         response.insert_header("x-should-retry", "false")?; // SDKs retry a 429 otherwise
     }
+    if *denial == Denial::Stopping {
+        return write_at_last(session, response, body).await;
+    }
     let stalled = *denial == Denial::BodyTimeout;
-    write(session, response, body, !stalled).await
+    write(session, response, body, (!stalled).then_some(cut)).await
 }
 
 /// RFC 6750 section 3 and RFC 9449 section 7.1: the reason is named only where it helps to get a better token or proof.
@@ -50,26 +57,39 @@ fn challenge(denial: &Denial) -> &'static str {
 }
 
 /// Answers a call that is served here with a JSON document.
-pub(super) async fn document(session: &mut Session, body: Vec<u8>, request_id: &str) -> Result<()> {
+pub(super) async fn document(session: &mut Session, body: Vec<u8>, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let mut response = ResponseHeader::build(200, Some(8))?;
     response.insert_header(header::CONTENT_TYPE, "application/json")?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CACHE_CONTROL, "no-store")?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
-    write(session, response, body, true).await
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
+    write(session, response, body, Some(cut)).await
 }
 
 /// Answers Claude Code's warm-up call.
-pub(super) async fn hello(session: &mut Session, request_id: &str) -> Result<()> {
+pub(super) async fn hello(session: &mut Session, ctx: &RequestCtx, cut: CutWatch) -> Result<()> {
     let mut response = ResponseHeader::build(200, Some(4))?;
     response.insert_header(header::CONTENT_LENGTH, 0)?;
-    response.insert_header("request-id", request_id)?;
-    response.insert_header(REQUEST_ID, request_id)?;
-    write(session, response, Vec::new(), true).await
+    response.insert_header("request-id", &ctx.id)?;
+    response.insert_header(REQUEST_ID, &ctx.id)?;
+    trace::tell_client(&mut response, ctx.trace_answer.as_ref())?;
+    write(session, response, Vec::new(), Some(cut)).await
 }
 
-async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>, drains: bool) -> Result<()> {
+/// Writes an answer when the process ends: it does not wait for a client that takes nothing.
+async fn write_at_last(session: &mut Session, response: ResponseHeader, body: Vec<u8>) -> Result<()> {
+    let written = tokio::time::timeout(LAST_WORDS, write(session, response, body, None)).await;
+    written.unwrap_or_else(|_| Error::err(pingora::ErrorType::WriteTimedout))
+}
+
+async fn write(
+    session: &mut Session,
+    response: ResponseHeader,
+    body: Vec<u8>,
+    drains_until: Option<CutWatch>,
+) -> Result<()> {
     let unread = !session.is_body_done();
     if unread {
         session.set_keepalive(None);
@@ -79,15 +99,15 @@ async fn write(session: &mut Session, response: ResponseHeader, body: Vec<u8>, d
     if !silent {
         session.write_response_body(Some(Bytes::from(body)), true).await?;
     }
-    if unread && drains {
-        drain(session).await;
+    if let (true, Some(cut)) = (unread, drains_until) {
+        drain(session, cut).await;
     }
     Ok(())
 }
 
 /// Reads on for a while what the client still sends. Most clients write their whole body before they read an answer, and
 /// lose the answer when the connection is closed under them.
-async fn drain(session: &mut Session) {
+async fn drain(session: &mut Session, mut cut: CutWatch) {
     let mut left = MAX_DRAIN;
     let read = async {
         while let Ok(Some(chunk)) = session.downstream_session.read_request_body().await {
@@ -98,7 +118,10 @@ async fn drain(session: &mut Session) {
         }
     };
     // What is left unread then closes the connection.
-    let _ = tokio::time::timeout(DRAIN, read).await;
+    tokio::select! {
+        _ = tokio::time::timeout(DRAIN, read) => {}
+        () = cut.cut() => {}
+    }
 }
 
 /// Bytes of a refused body that are read: a little more than the longest one that the API takes.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora::protocols::http::ServerSession;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
 use crate::policy::Permit;
 use crate::privacy::{AnswerWords, Said};
-use crate::telemetry::StreamGuard;
+use crate::telemetry::{Attempt, StreamGuard, Trace};
 use crate::upstream::{Lease, Report};
 
 /// One request under way.
@@ -52,6 +52,12 @@ pub struct RequestCtx {
     pub(super) decided: Option<Duration>,
     /// The proxy's own share of its time.
     pub(super) own_time: OwnTime,
+    /// When it ended.
+    pub(super) ended: Option<Duration>,
+    /// What it is traced as, once others are told of it.
+    pub(super) trace: Option<Trace>,
+    /// The header by which its client is.
+    pub(super) trace_answer: Option<(HeaderName, HeaderValue)>,
     _in_flight: InFlightGuard,
 }
 
@@ -90,7 +96,9 @@ pub(super) struct Exchange {
     pub(super) progress: Arc<Progress>,
     /// Attempts so far.
     pub(super) attempts: usize,
-    /// The addresses of those that came to nothing.
+    /// Those that came to nothing.
+    pub(super) abandoned: Vec<Attempt>,
+    /// Their addresses.
     pub(super) tried: SmallVec<[SocketAddr; 4]>,
     /// Attempts that came to no connection.
     pub(super) unconnected: usize,
@@ -159,6 +167,7 @@ impl Exchange {
             _body: body,
             progress: Progress::new(),
             attempts: 0,
+            abandoned: Vec::new(),
             tried: SmallVec::new(),
             unconnected: 0,
             broken: false,
@@ -193,8 +202,9 @@ impl Exchange {
         }
     }
 
-    /// Makes another attempt of it, elsewhere where there is an elsewhere.
-    pub(super) fn begin_again(&mut self, again: Again) {
+    /// Makes another attempt of it `after` the request arrived, elsewhere where there is an elsewhere.
+    pub(super) fn begin_again(&mut self, again: Again, after: Duration) {
+        self.abandon(after, again);
         self.broken |= again == Again::Broken;
         self.unconnected += usize::from(again == Again::Connect);
         self.again = Some(again);
@@ -221,6 +231,9 @@ impl RequestCtx {
             real_session: RealSession::default(),
             decided: None,
             own_time: OwnTime::at_work_since(arrived),
+            ended: None,
+            trace: None,
+            trace_answer: None,
             _in_flight: in_flight,
         }
     }

@@ -5,8 +5,11 @@ mod answer;
 mod body;
 mod client_certificate;
 mod context;
+mod corridor;
+mod entrance;
 mod failure;
 mod listen;
+mod listening;
 mod metering;
 mod overdue;
 mod own_time;
@@ -19,16 +22,22 @@ mod request;
 mod response;
 mod retry;
 mod revoked;
+mod stopping;
+mod trace;
 mod whoami;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 pub use context::RequestCtx;
-pub use listen::{BoundSocket, SocketService, tls_settings};
-pub use proxy_protocol::{Announced, ProxyProtocol, parse as proxy_header};
+pub use corridor::{Corridor, Passage};
+pub use entrance::Entrance;
+pub use listen::{BoundSocket, SocketService};
+pub use listening::Listening;
+pub use proxy_protocol::{ProxyProtocol, parse as proxy_header};
 pub use retry::MAX_ATTEMPTS;
 
 use crate::audit::AuditLog;
@@ -37,15 +46,23 @@ use crate::identity::Issuers;
 use crate::identity::binding::Binder;
 use crate::identity::revocation::{Freshness, Revocations};
 use crate::limit::{BodyMemory, Door, InFlight, Limits};
+use crate::listener::ListenerTls;
 use crate::policy::Policy;
-use crate::privacy::Listener;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Tracer};
 use crate::upstream::Upstream;
 
-/// The rooms that a request passes through, as Pingora's [`ProxyHttp`](pingora_proxy::ProxyHttp).
+/// The gateway in force, which a reload replaces.
+pub type Current = Arc<ArcSwap<Gateway>>;
+
+/// The rooms that a request passes through, as one configuration has them. What outlives a configuration, such as counts, is
+/// shared with the gateway that comes after.
 pub struct Gateway {
+    /// Whether connections begin with a PROXY header.
+    pub header: Option<ProxyProtocol>,
+    /// TLS to clients; `None` is plain text.
+    pub tls: Option<Arc<ListenerTls>>,
     /// Who comes in at all.
-    pub door: Door,
+    pub door: Arc<Door>,
     /// Who calls.
     pub issuers: Arc<Issuers>,
     /// Whose token is good no longer.
@@ -67,9 +84,11 @@ pub struct Gateway {
     /// What is written down.
     pub audit: AuditLog,
     /// What is said.
-    pub listener: Arc<Listener>,
+    pub listening: Listening,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is traced; `None`: nothing is.
+    pub tracer: Option<Arc<Tracer>>,
     /// Requests under way.
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.

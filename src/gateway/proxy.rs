@@ -1,8 +1,7 @@
-//! The corridor: Pingora's phases, each of which calls one room.
+//! The phases of a request, each of which calls one room.
 
 use std::time::{Duration, Instant, SystemTime};
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -10,15 +9,16 @@ use pingora::prelude::HttpPeer;
 use pingora::protocols::Digest;
 use pingora::upstreams::peer::Peer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, Session};
 
 use super::admission::Stop;
 use super::context::{Exchange, RequestCtx, Stage};
 use super::overdue::overdue;
 use super::retry::{self, Again, MAX_ATTEMPTS, is_repeatable};
 use super::revoked::{REVOKED, revoked_by};
+use super::stopping::{LAST_WORDS, is_stopping};
 use super::{Gateway, answer, failure, metering, replay, request, response};
-use crate::audit::Unrecorded;
+use crate::audit::{Record, Unrecorded};
 use crate::claude::{AnswerReader, BodyRule, error_event};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
@@ -34,27 +34,23 @@ const NOT_ADMITTED: ErrorType = ErrorType::new("NotAdmitted");
 /// Carries a [`Denial`] through Pingora's error type, from the phase that made it to `fail_to_proxy`.
 const DENIED: ErrorType = ErrorType::new("Denied");
 
-#[async_trait]
-impl ProxyHttp for Gateway {
-    type CTX = RequestCtx;
-
-    fn new_ctx(&self) -> RequestCtx {
+/// The phases, as [`Corridor`](super::Corridor) has Pingora call them.
+impl Gateway {
+    pub(super) fn new_ctx(&self) -> RequestCtx {
         RequestCtx::new(self.in_flight.enter())
     }
 
-    /// Pingora's own modules would compress answers, which would hold back a stream.
-    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
-
-    async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
+    pub(super) async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEPALIVE_SECONDS)); // Pingora's default is for ever
         }
         // Who takes nothing of an answer would hold it, its connection and its record for ever.
         session.set_write_timeout(Some(self.upstream.patience().silence));
+        self.note_answer_header(session, ctx);
         session.set_ignore_info_resp(true); // an interim answer would pass for one, and no SDK reads it
         if Self::is_hello(session) && self.admit_address(session, ctx).is_ok() {
             ctx.stage = Stage::Answered;
-            answer::hello(session, &ctx.id).await?;
+            answer::hello(session, ctx, self.in_flight.watch()).await?;
             return Ok(true);
         }
         if Self::is_whoami(session) {
@@ -64,27 +60,27 @@ impl ProxyHttp for Gateway {
         let after = ctx.arrived.elapsed();
         ctx.decided = Some(after);
         self.metrics.decided(after);
-        if admitted.is_err() {
-            ctx.own_time.rest(); // to tell the client takes as long as the client takes
-        }
         match admitted {
             Ok(exchange) => {
                 ctx.stage = Stage::Permitted(Box::new(exchange));
                 match self.begin(session, ctx).await {
                     Ok(()) => Ok(false), // Carry on to `upstream_peer`.
-                    Err(denial) => refuse(session, ctx, denial).await,
+                    Err(denial) => self.refuse(session, ctx, denial).await,
                 }
             }
-            Err(Stop::Refused(denial)) => refuse(session, ctx, denial).await,
+            Err(Stop::Refused(denial)) => self.refuse(session, ctx, denial).await,
             Err(Stop::Gone(error)) => Err(error.into_down()),
         }
     }
 
-    async fn upstream_peer(&self, _: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+    pub(super) async fn upstream_peer(&self, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         ctx.own_time.work();
         // Before a key and a connection are taken: neither is to wait for the disk.
         if let Err(denial) = await_record(ctx).await {
             return Err(stop(ctx, denial));
+        }
+        if self.in_flight.is_cut() {
+            return Err(stop(ctx, Denial::Stopping));
         }
         let family = ctx.family();
         if ctx.is_upload() {
@@ -111,34 +107,27 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn fail_to_connect(
-        &self,
-        _: &mut Session,
-        peer: &HttpPeer,
-        ctx: &mut RequestCtx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+    pub(super) fn fail_to_connect(&self, peer: &HttpPeer, ctx: &mut RequestCtx, mut error: Box<Error>) -> Box<Error> {
         tracing::warn!(request_id = ctx.id, upstream = %peer.address(), error = error.etype().as_str(), "could not connect to the upstream");
         error.set_retry(false);
+        let after = ctx.arrived.elapsed();
         if let Some(exchange) = ctx.exchange() {
             // What this host has no room for says nothing of the address.
             if *error.etype() != ErrorType::SocketError {
                 exchange.report(Report::ConnectFailed);
             }
             if self.may_connect_again(exchange) {
-                exchange.begin_again(Again::Connect);
+                exchange.begin_again(Again::Connect, after);
                 error.set_retry(true);
             }
         }
         error
     }
 
-    async fn connected_to_upstream(
+    pub(super) async fn connected_to_upstream(
         &self,
-        _: &mut Session,
         reused: bool,
-        _: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -147,9 +136,14 @@ impl ProxyHttp for Gateway {
         if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
             let shown = shown.map(|digest| digest.cert_digest.as_slice()).unwrap_or_default();
-            if let Err(denial) = self.upstream.admits(address, shown).await {
-                return self.not_admitted(ctx, denial);
+            match self.unless_stopping(self.upstream.admits(address, shown)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(denial)) => return self.not_admitted(ctx, denial),
+                Err(stopping) => return Err(stop(ctx, stopping)),
             }
+        }
+        if self.in_flight.is_cut() {
+            return Err(stop(ctx, Denial::Stopping)); // it was connecting meanwhile
         }
         if let Some(exchange) = ctx.exchange() {
             if !reused {
@@ -162,9 +156,9 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn upstream_request_filter(
+    pub(super) fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        session: &Session,
         upstream_request: &mut RequestHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -180,24 +174,19 @@ impl ProxyHttp for Gateway {
         let mut request = request::build(&parts)?;
         let (Some(key), Some(on_record)) = (&exchange.key, &exchange.on_record) else { return without_permit() };
         key.inject(&exchange.permit, on_record, &mut request)?;
+        self.tell_upstream(session, ctx, &mut request)?;
         *upstream_request = request;
         ctx.own_time.rest(); // it is sent, and worked on
         Ok(())
     }
 
     /// Takes down what goes up, and counts an upload as it passes by: its announced length may be absent.
-    async fn request_body_filter(
-        &self,
-        _: &mut Session,
-        body: &mut Option<Bytes>,
-        _end: bool,
-        ctx: &mut RequestCtx,
-    ) -> Result<()> {
-        if let (Some(exchange), Some(piece)) = (ctx.exchange(), &body) {
+    pub(super) fn request_body_filter(&self, body: Option<&Bytes>, ctx: &mut RequestCtx) -> Result<()> {
+        if let (Some(exchange), Some(piece)) = (ctx.exchange(), body) {
             exchange.receipt.up(piece);
         }
         if ctx.is_upload() {
-            ctx.body_length += body.as_ref().map_or(0, Bytes::len);
+            ctx.body_length += body.map_or(0, Bytes::len);
             let limit = self.bounds.max_upload;
             if ctx.body_length > limit {
                 return Err(stop(ctx, Denial::BodyTooLarge { limit }));
@@ -206,9 +195,9 @@ impl ProxyHttp for Gateway {
         Ok(())
     }
 
-    async fn response_filter(
+    pub(super) fn response_filter(
         &self,
-        session: &mut Session,
+        session: &Session,
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -230,15 +219,14 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn response_body_filter(
+    pub(super) fn response_body_filter(
         &self,
-        _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
         ctx.own_time.work();
-        let heard = (&*self.listener, ctx.arrived);
+        let heard = (self.listening.listener(), ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
                 response::take_chunk(exchange, body, end, heard, |model| self.policy.shows(caller, model))
@@ -252,9 +240,9 @@ impl ProxyHttp for Gateway {
         }
     }
 
-    fn error_while_proxy(
+    #[allow(clippy::unnecessary_box_returns)] // as Pingora takes it
+    pub(super) fn error_while_proxy(
         &self,
-        _: &HttpPeer,
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut RequestCtx,
@@ -286,15 +274,21 @@ impl ProxyHttp for Gateway {
                 error = error.etype().as_str(),
                 "sending a request again"
             );
+            let after = ctx.arrived.elapsed();
             if let Some(exchange) = ctx.exchange() {
-                exchange.begin_again(again);
+                exchange.begin_again(again, after);
             }
             error.set_retry(true);
         }
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+    pub(super) async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        ctx: &mut RequestCtx,
+    ) -> FailToProxy {
         ctx.own_time.rest();
         let told = match &ctx.stage {
             Stage::Permitted(exchange) => exchange.failure.clone(),
@@ -302,12 +296,17 @@ impl ProxyHttp for Gateway {
             Stage::Arrived | Stage::Answered => None,
         };
         let late = || overdue(error.etype()).map(Denial::UpstreamTimeout);
-        let denial = told.or_else(late).or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
+        let stopping = is_stopping(error.etype());
+        let denial = stopping.map(|_| Denial::Stopping).or(told).or_else(late);
+        let denial = denial.or_else(|| self.revoked(error, ctx)).or_else(|| failure::denial(error));
         let mut error_code = 0;
         if let Some(denial) = denial {
-            let written = if answered_with(session).is_none() {
+            let mid_write = stopping == Some(true);
+            let written = if mid_write {
+                Ok(()) // it takes nothing
+            } else if answered_with(session).is_none() {
                 error_code = denial.error_type().status();
-                answer::deny(session, &denial, &ctx.id).await
+                answer::deny(session, &denial, ctx, self.in_flight.watch()).await
             } else {
                 break_off(session, &denial, ctx).await
             };
@@ -323,26 +322,26 @@ impl ProxyHttp for Gateway {
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestCtx) {
+    pub(super) async fn logging(&self, session: &mut Session, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
         let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
-        let record = self.conclude(session, ctx, answer);
-        if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
-            return self.audit.refused_unrecorded();
+        let words = ctx.exchange().and_then(|exchange| exchange.words.take());
+        let mut record = self.conclude(session, ctx, answer);
+        if let Some(words) = words {
+            (record.response_hash, record.response) = self.listening.conclude(words).await;
         }
-        self.audit.write(&record).await;
-        self.metrics.audit_records.inc();
-    }
-
-    /// Pingora would log the request line, query and all.
-    fn request_summary(&self, _: &Session, ctx: &RequestCtx) -> String {
-        format!("request {}", ctx.id)
-    }
-
-    /// `fail_to_proxy` has logged it, in our words.
-    fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
-        true
+        let trace = self.conclude_trace(session, ctx, &mut record);
+        if matches!(ctx.stage, Stage::Refused(Denial::AuditUnavailable)) {
+            self.audit.refused_unrecorded();
+        } else {
+            self.audit.write(&record).await;
+            self.metrics.audit_records.inc();
+        }
+        log_end(&record);
+        if let Some(trace) = trace {
+            self.send_spans(session, ctx, trace, record);
+        }
     }
 }
 
@@ -392,11 +391,19 @@ impl Gateway {
         match self.whoami(session, ctx).await {
             Ok(body) => {
                 ctx.stage = Stage::Answered;
-                answer::document(session, body, &ctx.id).await?;
+                answer::document(session, body, ctx, self.in_flight.watch()).await?;
                 Ok(true)
             }
-            Err(denial) => refuse(session, ctx, denial).await,
+            Err(denial) => self.refuse(session, ctx, denial).await,
         }
+    }
+
+    /// Refuses a request; the answer is written then.
+    async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
+        ctx.own_time.rest(); // to be told takes as long as the client takes
+        let written = answer::deny(session, &denial, ctx, self.in_flight.watch()).await;
+        ctx.stage = Stage::Refused(denial);
+        written.map(|()| true)
     }
 
     /// The reason behind an error that a [`RevocationWatch`](super::revoked::RevocationWatch) made.
@@ -423,11 +430,20 @@ pub(super) fn answered_with(session: &Session) -> Option<StatusCode> {
     session.response_written().map(|response| response.status).filter(|status| !status.is_informational())
 }
 
-/// Refuses a request; the answer is written then.
-async fn refuse(session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
-    let written = answer::deny(session, &denial, &ctx.id).await;
-    ctx.stage = Stage::Refused(denial);
-    written.map(|()| true)
+/// Tells of a request's end, in words that are no caller's: a path, a token or a text may be anything.
+fn log_end(record: &Record) {
+    tracing::debug!(
+        request_id = record.request_id,
+        trace_id = record.trace_id,
+        event = record.event.name(),
+        endpoint = record.endpoint,
+        status = record.status,
+        reason = record.reason,
+        rule = record.rule,
+        attempts = record.attempts,
+        total_ms = record.timings.total_ms,
+        "a request ended"
+    );
 }
 
 /// Cannot be: Pingora asks for a peer after `request_filter` let the request pass.
@@ -475,7 +491,12 @@ async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx)
         if let Some(exchange) = ctx.exchange() {
             exchange.receipt.add(&event);
         }
-        session.write_response_body(Some(Bytes::from(event)), true).await?;
+        let written = session.write_response_body(Some(Bytes::from(event)), true);
+        if *denial == Denial::Stopping {
+            let written = tokio::time::timeout(LAST_WORDS, written).await;
+            return written.unwrap_or_else(|_| Error::err(ErrorType::WriteTimedout));
+        }
+        written.await?;
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ impl Gateway {
         let mut record = draft(session, ctx);
         let mut family = ctx.call.as_ref().and_then(|call| call.models().next()).map(Model::family);
         let total = ctx.arrived.elapsed();
+        ctx.ended = Some(total);
         record.timings.total_ms = Some(millis(total));
         record.status = answered_with(session).map(|status| status.as_u16());
         record.response_bytes = session.body_bytes_sent() as u64;
@@ -52,7 +53,7 @@ impl Gateway {
             status: record.status,
             outcome: outcome(&record),
             total,
-            own: ctx.decided.map(|_| ctx.own_time.total()),
+            own: ctx.decided.filter(|_| record.event != Event::Left).map(|_| ctx.own_time.total()),
             first_byte: exchange.0,
             first_token: exchange.1,
         });
@@ -85,9 +86,6 @@ impl Gateway {
                 record.event = Event::End;
                 note_permit(exchange, record);
                 note_exchange(exchange, record);
-                if let Some(words) = exchange.words.take() {
-                    (record.response_hash, record.response) = self.listener.conclude(words);
-                }
                 if let Some(answer) = answer {
                     let asked = ctx.call.as_ref().and_then(|call| call.models().next());
                     let cost = self.limits.cost(&answer, asked);
@@ -269,7 +267,7 @@ const MAX_METHOD: usize = 17;
 
 /// A path for the record. Segments that no endpoint of the API has, for they are long or hold other letters, may be
 /// anything, a token by mistake among them, and are not written down.
-fn shown(path: &str) -> String {
+pub(super) fn shown(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@".contains(&byte);
     let segments = path.split('/').take(MAX_SEGMENTS);
     let shown =

@@ -1,8 +1,9 @@
-//! Hands a body that was read whole to Pingora's proxy once more.
+//! Hands a body that was read whole to Pingora's proxy once more, and watches over the exchange.
 //!
 //! Pingora sends on a body that `request_filter` has read only while it fits a retry buffer of 64 KiB. A session of
 //! Pingora's `Custom` kind may bring its own buffer: [`Replay`] wraps the real session, passes every call on, and says
-//! that the body is done and the buffer holds all of it. Retries and connection reuse go on as they do without it.
+//! that the body is done and the buffer holds all of it. Retries and connection reuse go on as they do without it. Of an
+//! upload nothing is read ahead: its body passes through.
 
 use std::time::Duration;
 
@@ -22,11 +23,14 @@ use pingora_proxy::Session;
 use super::context::RealSession;
 use super::overdue::OverdueWatch;
 use super::revoked::{REVOKED, RevocationWatch};
+use super::stopping::stopping;
+use crate::limit::CutWatch;
 
-/// A session whose body has been read.
+/// A session whose body has been read, or passes through.
 struct Replay {
     real: ServerSession,
-    body: Bytes,
+    /// What was read; `None`: nothing was.
+    body: Option<Bytes>,
     watches: Watches,
     /// Where `real` goes when this is dropped.
     home: RealSession,
@@ -34,14 +38,40 @@ struct Replay {
 
 /// What ends an exchange besides its peers.
 pub(super) struct Watches {
-    /// The upstream takes too long.
-    pub(super) overdue: OverdueWatch,
+    /// The upstream takes too long; `None` for uploads, whose client sets the pace.
+    pub(super) overdue: Option<OverdueWatch>,
     /// The caller is revoked.
     pub(super) revoked: Option<RevocationWatch>,
+    /// The process ends.
+    pub(super) cut: CutWatch,
 }
 
-/// Puts a stand-in with `body` before the session's real one.
-pub(super) fn install(session: &mut Session, body: Bytes, watches: Watches, home: &RealSession) {
+impl Watches {
+    /// Returns the error to end the exchange with when it must end. May be dropped and called again.
+    async fn end(&mut self) -> ErrorType {
+        let Self { overdue, revoked, cut } = self;
+        let overdue = async {
+            match overdue {
+                Some(watch) => watch.overdue().await,
+                None => std::future::pending().await,
+            }
+        };
+        let revoked = async {
+            match revoked {
+                Some(watch) => watch.revoked().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = cut.cut() => stopping(false),
+            () = revoked => REVOKED,
+            overdue = overdue => overdue,
+        }
+    }
+}
+
+/// Puts a stand-in before the session's real one, with `body` if one was read.
+pub(super) fn install(session: &mut Session, body: Option<Bytes>, watches: Watches, home: &RealSession) {
     let real = std::mem::replace(session.downstream_session.as_mut(), placeholder());
     *session.downstream_session = ServerSession::Custom(Box::new(Replay { real, body, watches, home: home.clone() }));
 }
@@ -73,42 +103,47 @@ impl Drop for Replay {
 #[async_trait]
 impl CustomSession for Replay {
     fn is_body_done(&mut self) -> bool {
-        true
+        self.body.is_some() || self.real.is_body_done()
     }
 
     fn is_body_empty(&mut self) -> bool {
-        self.body.is_empty()
+        match &self.body {
+            Some(body) => body.is_empty(),
+            None => self.real.is_body_empty(),
+        }
     }
 
     fn retry_buffer_truncated(&self) -> bool {
-        false
+        self.body.is_none() && self.real.retry_buffer_truncated()
     }
 
     /// None for an empty body, which Pingora would write after the end of the request, and warn that it cannot.
     fn get_retry_buffer(&self) -> Option<Bytes> {
-        (!self.body.is_empty()).then(|| self.body.clone())
+        match &self.body {
+            Some(body) => (!body.is_empty()).then(|| body.clone()),
+            None => self.real.get_retry_buffer(),
+        }
     }
 
-    fn enable_retry_buffering(&mut self) {}
+    fn enable_retry_buffering(&mut self) {
+        if self.body.is_none() {
+            self.real.enable_retry_buffering();
+        }
+    }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        Ok(None)
+        match self.body {
+            Some(_) => Ok(None),
+            None => self.real.read_request_body().await,
+        }
     }
 
-    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
-        // The real session waits for the client to leave.
-        let left = self.real.read_body_or_idle(true);
-        let Watches { overdue, revoked } = &mut self.watches;
-        let revoked = async {
-            match revoked {
-                Some(watch) => watch.revoked().await,
-                None => std::future::pending().await,
-            }
-        };
+    async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
+        // Where the body was read, the real session waits for the client to leave.
+        let next = self.real.read_body_or_idle(self.body.is_some() || no_body_expected);
         tokio::select! {
-            left = left => left,
-            () = revoked => Err(Error::new(REVOKED)),
-            overdue = overdue.overdue() => Err(Error::new(overdue)),
+            next = next => next,
+            end = self.watches.end() => Err(Error::new(end)),
         }
     }
 
@@ -141,8 +176,16 @@ impl CustomSession for Replay {
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        let ended = self.real.response_duplex_vec(tasks).await;
-        self.watches.overdue.passed_on();
+        let Watches { overdue, cut, .. } = &mut self.watches;
+        // A client may take nothing for as long as it is left the time.
+        let ended = tokio::select! {
+            biased;
+            ended = self.real.response_duplex_vec(tasks) => ended,
+            () = cut.cut() => Err(Error::new(stopping(true))),
+        };
+        if let Some(overdue) = overdue {
+            overdue.passed_on();
+        }
         ended
     }
 

@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 use smallvec::SmallVec;
 
 use super::context::{Change, Exchange, RequestCtx, Rewrite};
-use super::metering;
+use super::{metering, trace};
 use crate::claude::{AnswerReader, Endpoint, EndpointGroup, Model, ModelPage, relative_results_url, visible_models};
 use crate::denial::Denial;
 use crate::privacy::Listener;
@@ -36,6 +36,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
     let after = ctx.arrived.elapsed();
     let change = ctx.found.as_ref().and_then(|found| change(found.endpoint, query));
     let id = ctx.id.clone();
+    let answer_header = ctx.trace_answer.clone();
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Denial::UpstreamFailed("it changed the protocol, which nobody asked for".to_owned()));
@@ -58,6 +59,7 @@ pub(super) fn take_head(ctx: &mut RequestCtx, response: &mut ResponseHeader, que
         None => response.insert_header("request-id", &id).map_err(internal)?,
     }
     response.insert_header(REQUEST_ID, id).map_err(internal)?;
+    trace::tell_client(response, answer_header.as_ref()).map_err(internal)?;
     if let Some(metered) = &exchange.metered {
         metering::tell_standing(response, metered.reservation.standing()).map_err(internal)?;
     }

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::caller::VerifiedToken;
+use super::issuer::IssuerId;
 use super::keys::Key;
 use crate::denial::Denial;
 
@@ -38,8 +39,8 @@ pub(super) struct TokenHash([u8; 32]);
 /// A token that was verified.
 pub(super) struct Verified {
     pub(super) token: Arc<VerifiedToken>,
-    /// Which of the issuers.
-    pub(super) issuer: usize,
+    /// By which of the issuers.
+    pub(super) issuer: IssuerId,
     /// The public key that verified it, if it was one.
     pub(super) key: Option<Arc<Key>>,
     /// When it begins to be valid, with leeway.
@@ -52,8 +53,8 @@ pub(super) struct Verified {
 #[derive(Clone)]
 pub(super) struct Refused {
     pub(super) denial: Denial,
-    /// Which of the issuers.
-    pub(super) issuer: usize,
+    /// By which of the issuers.
+    pub(super) issuer: IssuerId,
     /// The generation of that issuer's keys.
     pub(super) generation: u64,
     /// When.
@@ -159,7 +160,7 @@ mod tests {
         let cache = TokenCache::new(CacheBounds { verified: 10, refused: 20 });
         let now = SystemTime::UNIX_EPOCH;
         for number in 0..1000 {
-            let refused = Refused { denial: Denial::TokenExpired, issuer: 0, generation: 0, at: now };
+            let refused = Refused { denial: Denial::TokenExpired, issuer: IssuerId(1), generation: 0, at: now };
             cache.keep_refused(cache.hash(&number.to_string()), refused);
         }
         assert!(cache.counts().1 <= 20, "{:?}", cache.counts());
@@ -170,7 +171,7 @@ mod tests {
         let cache = TokenCache::new(CacheBounds::default());
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let hash = cache.hash("a.b.c");
-        cache.keep_refused(hash, Refused { denial: Denial::TokenExpired, issuer: 0, generation: 0, at });
+        cache.keep_refused(hash, Refused { denial: Denial::TokenExpired, issuer: IssuerId(1), generation: 0, at });
         assert!(cache.refused(&hash, at + Duration::from_millis(9_999)).is_some());
         assert!(cache.refused(&hash, at + Duration::from_secs(10)).is_none());
         assert!(cache.refused(&hash, at - Duration::from_secs(1)).is_none(), "the clock was set back");

@@ -1,5 +1,6 @@
 //! Fetches an issuer's keys and keeps them fresh, beside the requests and never in their way.
 
+use std::any::Any;
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -80,6 +81,11 @@ impl KeyFetcher {
             keys,
             saved: saved.map(Arc::new),
         }
+    }
+
+    /// What it is the fetcher of: one is enough, however many there are.
+    pub fn subject(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.keys) as _
     }
 
     /// Fetches for as long as the future is polled. What fails is logged and tried again; the last good set stays until it

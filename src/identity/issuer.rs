@@ -1,13 +1,15 @@
 //! The issuers whose tokens are believed, and the verification of a token against them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use reqwest::Url;
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::bearer::Bearer;
 use super::cache::{CacheBounds, Refused, TokenCache, TokenHash, Verified};
@@ -24,13 +26,41 @@ use crate::denial::{Denial, TokenFault};
 
 /// All issuers. Verification does no I/O and waits for nobody; keys that are fetched are replaced as a whole.
 pub struct Issuers {
-    issuers: Vec<Issuer>,
-    cache: TokenCache,
+    issuers: Vec<Arc<Issuer>>,
+    /// Shared with those that come after: what was decided by an issuer that stays is remembered.
+    cache: Arc<TokenCache>,
 }
 
+/// One issuer. With other rules or another source of keys it would be another value, of another id.
 struct Issuer {
+    id: IssuerId,
     rules: IssuerRules,
+    life: KeyLife,
+    source: KeyOrigin,
     keys: Keys,
+}
+
+/// Tells every issuer that this process has ever had from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IssuerId(pub(super) u64);
+
+impl IssuerId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Where keys come from, for comparison.
+#[derive(Clone, PartialEq, Eq)]
+enum KeyOrigin {
+    Url {
+        url: Url,
+        discover: bool,
+    },
+    File,
+    /// SHA-256 of the secret.
+    Secret([u8; 32]),
 }
 
 enum Keys {
@@ -67,6 +97,21 @@ impl Issuers {
     /// `folder` is where fetched keys are kept between starts; it is made if it is missing. No token of a fetched issuer
     /// verifies before its first fetch, unless its keys are found there.
     pub fn new(configs: Vec<IssuerConfig>, folder: Option<PathBuf>, bounds: CacheBounds) -> (Self, Vec<KeyFetcher>) {
+        Self::make(configs, folder, &[], Arc::new(TokenCache::new(bounds)))
+    }
+
+    /// Makes the issuers that come after these. One that is as before stays, with its keys and all that was decided on its
+    /// tokens; one with other rules and the same source of keys has those keys at once.
+    pub fn succeeded_by(&self, configs: Vec<IssuerConfig>, folder: Option<PathBuf>) -> (Self, Vec<KeyFetcher>) {
+        Self::make(configs, folder, &self.issuers, Arc::clone(&self.cache))
+    }
+
+    fn make(
+        configs: Vec<IssuerConfig>,
+        folder: Option<PathBuf>,
+        before: &[Arc<Issuer>],
+        cache: Arc<TokenCache>,
+    ) -> (Self, Vec<KeyFetcher>) {
         let folder = folder.filter(|folder| match std::fs::create_dir_all(folder) {
             Ok(()) => true,
             Err(error) => {
@@ -74,39 +119,27 @@ impl Issuers {
                 false
             }
         });
-        let mut fetchers = Vec::new();
-        let mut issuers = Vec::new();
-        for IssuerConfig { rules, keys, life, signing_key: _ } in configs {
-            let mut fetched = |url: Url, discover| {
-                let saved = folder.as_deref().map(|folder| SavedKeys::new(folder, &rules.issuer, &url));
-                let keys = Arc::new(kept(&rules, life, saved.as_ref()));
-                let source = Source { url, discover };
-                fetchers.push(KeyFetcher::new(&rules, source, life.refresh, Arc::clone(&keys), saved));
-                Keys::Fetched(keys)
-            };
-            let keys = match keys {
-                KeySource::Secret(secret) => Keys::Shared(Box::new(SharedKey::new(&secret))),
-                KeySource::File(set) => Keys::Fixed(set),
-                KeySource::Uri(url) => fetched(url, false),
-                KeySource::Discovery(url) => fetched(url, true),
-            };
-            issuers.push(Issuer { rules, keys });
-        }
-        (Self { issuers, cache: TokenCache::new(bounds) }, fetchers)
+        let made = configs.into_iter().map(|config| Issuer::make(config, before, folder.as_deref()));
+        let (issuers, fetchers): (Vec<_>, Vec<_>) = made.unzip();
+        (Self { issuers, cache }, fetchers.into_iter().flatten().collect())
+    }
+
+    /// The issuers without keys that `before` did not have, or had with keys of another source: tokens of theirs would be
+    /// refused for want of keys.
+    pub fn lacking_keys(&self, before: &Self) -> Vec<&str> {
+        let was_there = |issuer: &Issuer| before.issuers.iter().any(|other| other.shares_keys_with(issuer));
+        let lacking = self.issuers.iter().filter(|issuer| !issuer.has_keys() && !was_there(issuer));
+        lacking.map(|issuer| issuer.rules.name.as_str()).collect()
     }
 
     /// Whether tokens can be verified: some issuer has keys, and every other one has them or was asked for them once. An
     /// identity provider that is down keeps none of the others waiting.
     pub fn are_ready(&self) -> bool {
-        let settled = |issuer: &Issuer| match &issuer.keys {
+        let settled = |issuer: &Arc<Issuer>| match &issuer.keys {
             Keys::Shared(_) | Keys::Fixed(_) => true,
             Keys::Fetched(keys) => keys.are_settled(),
         };
-        let has_keys = |issuer: &Issuer| match &issuer.keys {
-            Keys::Shared(_) | Keys::Fixed(_) => true,
-            Keys::Fetched(keys) => keys.has_any(),
-        };
-        self.issuers.iter().all(settled) && self.issuers.iter().any(has_keys)
+        self.issuers.iter().all(settled) && self.issuers.iter().any(|issuer| issuer.has_keys())
     }
 
     /// How each issuer's keys are doing at `now`.
@@ -146,7 +179,7 @@ impl Issuers {
             self.cache.forget(&hash);
         }
         if let Some(refused) = self.cache.refused(&hash, now)
-            && self.issuers.get(refused.issuer).is_some_and(|issuer| issuer.generation() == refused.generation)
+            && self.by_id(refused.issuer).is_some_and(|issuer| issuer.generation() == refused.generation)
         {
             return Err(refused.denial);
         }
@@ -160,7 +193,7 @@ impl Issuers {
     /// As [`Issuers::verify`], but for header, key and signature.
     pub fn suppose(&self, claims: &Map<String, Value>, now: SystemTime) -> Result<Arc<VerifiedToken>, Denial> {
         let iss = claims.get("iss").and_then(Value::as_str).ok_or(Denial::TokenInvalid(TokenFault::Malformed))?;
-        let (_, issuer) = self.issuer(iss).ok_or(Denial::IssuerUnknown)?;
+        let issuer = self.issuer(iss).ok_or(Denial::IssuerUnknown)?;
         token::check(&issuer.rules, claims, now).map(|checked| Arc::new(checked.token))
     }
 
@@ -170,15 +203,19 @@ impl Issuers {
         self.cache.counts()
     }
 
-    fn issuer(&self, iss: &str) -> Option<(usize, &Issuer)> {
-        self.issuers.iter().enumerate().find(|(_, issuer)| issuer.rules.issuer == iss)
+    fn issuer(&self, iss: &str) -> Option<&Issuer> {
+        self.issuers.iter().map(Arc::as_ref).find(|issuer| issuer.rules.issuer == iss)
+    }
+
+    fn by_id(&self, id: IssuerId) -> Option<&Issuer> {
+        self.issuers.iter().map(Arc::as_ref).find(|issuer| issuer.id == id)
     }
 
     /// Whether a token that was verified before still counts as verified, if it has not expired.
     fn is_in_force(&self, known: &Verified, now: SystemTime) -> bool {
         known.from <= now
             && !known.key.as_ref().is_some_and(|key| key.is_retired())
-            && self.issuers.get(known.issuer).is_some_and(|issuer| match &issuer.keys {
+            && self.by_id(known.issuer).is_some_and(|issuer| match &issuer.keys {
                 Keys::Shared(_) | Keys::Fixed(_) => true,
                 Keys::Fetched(keys) => keys.serve_at(now),
             })
@@ -191,7 +228,7 @@ impl Issuers {
         let header = Header::parse(parts.header).map_err(invalid)?;
         let json = BASE64_URL_SAFE_NO_PAD.decode(parts.claims).map_err(|_| invalid(TokenFault::Malformed))?;
         let unverified: Unverified = serde_json::from_slice(&json).map_err(|_| invalid(TokenFault::Malformed))?;
-        let (index, issuer) = self.issuer(&unverified.iss).ok_or(Denial::IssuerUnknown)?;
+        let issuer = self.issuer(&unverified.iss).ok_or(Denial::IssuerUnknown)?;
         if !issuer.rules.algorithms.contains(&header.algorithm) {
             return Err(invalid(TokenFault::Algorithm));
         }
@@ -200,17 +237,40 @@ impl Issuers {
         match issuer.verify(&parts, &header, &json, now) {
             Ok((Checked { token, from, until }, key)) => {
                 let token = Arc::new(token);
-                let verified = Verified { token: Arc::clone(&token), issuer: index, key, from, until };
+                let verified = Verified { token: Arc::clone(&token), issuer: issuer.id, key, from, until };
                 self.cache.keep(hash, verified);
                 Ok(token)
             }
             Err(denial) => {
                 if is_final(&denial) {
-                    let refused = Refused { denial: denial.clone(), issuer: index, generation, at: now };
+                    let refused = Refused { denial: denial.clone(), issuer: issuer.id, generation, at: now };
                     self.cache.keep_refused(hash, refused);
                 }
                 Err(denial)
             }
+        }
+    }
+}
+
+impl KeyOrigin {
+    fn of(keys: &KeySource) -> Self {
+        match keys {
+            KeySource::Uri(url) => Self::Url { url: url.clone(), discover: false },
+            KeySource::Discovery(url) => Self::Url { url: url.clone(), discover: true },
+            KeySource::File(_) => Self::File,
+            KeySource::Secret(secret) => Self::Secret(Sha256::digest(secret.expose()).into()),
+        }
+    }
+}
+
+impl Keys {
+    /// Whether both are the same, given that they come from the same place.
+    fn are_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Fixed(own), Self::Fixed(others)) => !others.clone().succeeding(own).1,
+            (Self::Fetched(own), Self::Fetched(others)) => Arc::ptr_eq(own, others),
+            (Self::Shared(_), Self::Shared(_)) => true, // the secret is its place
+            _ => false,
         }
     }
 }
@@ -241,6 +301,47 @@ impl<'t> Parts<'t> {
 }
 
 impl Issuer {
+    /// The issuer of `config`: the one of `before` that is the same, if there is one. With what fetches its keys, where they
+    /// are fetched.
+    fn make(config: IssuerConfig, before: &[Arc<Self>], folder: Option<&Path>) -> (Arc<Self>, Option<KeyFetcher>) {
+        let IssuerConfig { rules, keys, life, signing_key: _ } = config;
+        let former = before.iter().find(|issuer| issuer.rules.issuer == rules.issuer);
+        let source = KeyOrigin::of(&keys);
+        let same_keys = former.filter(|former| former.source == source && former.life == life);
+        let mut fetcher = None;
+        let keys = match keys {
+            KeySource::Secret(secret) => Keys::Shared(Box::new(SharedKey::new(&secret))),
+            KeySource::File(set) => Keys::Fixed(set),
+            KeySource::Uri(url) | KeySource::Discovery(url) => {
+                let saved = folder.map(|folder| SavedKeys::new(folder, &rules.issuer, &url));
+                let at_hand = same_keys.and_then(|former| match &former.keys {
+                    Keys::Fetched(keys) => Some(Arc::clone(keys)),
+                    Keys::Shared(_) | Keys::Fixed(_) => None,
+                });
+                let keys = at_hand.unwrap_or_else(|| Arc::new(kept(&rules, life, saved.as_ref())));
+                let discover = matches!(source, KeyOrigin::Url { discover: true, .. });
+                fetcher =
+                    Some(KeyFetcher::new(&rules, Source { url, discover }, life.refresh, Arc::clone(&keys), saved));
+                Keys::Fetched(keys)
+            }
+        };
+        if let Some(same) = same_keys.filter(|same| same.rules == rules && same.keys.are_as(&keys)) {
+            return (Arc::clone(same), fetcher);
+        }
+        (Arc::new(Self { id: IssuerId::next(), rules, life, source, keys }), fetcher)
+    }
+
+    fn has_keys(&self) -> bool {
+        match &self.keys {
+            Keys::Shared(_) | Keys::Fixed(_) => true,
+            Keys::Fetched(keys) => keys.has_any(),
+        }
+    }
+
+    fn shares_keys_with(&self, other: &Self) -> bool {
+        matches!((&self.keys, &other.keys), (Keys::Fetched(own), Keys::Fetched(others)) if Arc::ptr_eq(own, others))
+    }
+
     /// Changes with the keys.
     fn generation(&self) -> u64 {
         match &self.keys {

@@ -4,6 +4,7 @@
 //! other way. What must be exact stands behind, with limits of callers.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_limits::rate::Rate;
@@ -26,7 +27,8 @@ pub struct Door {
 }
 
 struct Count {
-    rate: Rate,
+    rate: Arc<Rate>,
+    interval: Duration,
     bound: isize,
 }
 
@@ -34,6 +36,16 @@ impl Door {
     /// A door with these bounds; without one nothing is counted.
     pub fn new(requests: Option<DoorBound>, refused_tokens: Option<DoorBound>) -> Self {
         Self { requests: requests.map(Count::new), refused_tokens: refused_tokens.map(Count::new) }
+    }
+
+    /// A door with other bounds, at which what was counted in an interval of the same length still counts.
+    #[must_use]
+    pub fn succeeded_by(&self, requests: Option<DoorBound>, refused_tokens: Option<DoorBound>) -> Self {
+        let succeed = |before: &Option<Count>, bound| Count::succeeding(before.as_ref(), bound);
+        Self {
+            requests: requests.map(|bound| succeed(&self.requests, bound)),
+            refused_tokens: refused_tokens.map(|bound| succeed(&self.refused_tokens, bound)),
+        }
     }
 
     /// Counts a request.
@@ -61,7 +73,14 @@ impl Door {
 
 impl Count {
     fn new(bound: DoorBound) -> Self {
-        Self { rate: Rate::new(bound.interval), bound: isize::try_from(bound.events).unwrap_or(isize::MAX) }
+        Self::succeeding(None, bound)
+    }
+
+    fn succeeding(before: Option<&Self>, bound: DoorBound) -> Self {
+        let DoorBound { events, interval } = bound;
+        let same = before.filter(|before| before.interval == interval);
+        let rate = same.map_or_else(|| Arc::new(Rate::new(interval)), |before| Arc::clone(&before.rate));
+        Self { rate, interval, bound: isize::try_from(events).unwrap_or(isize::MAX) }
     }
 }
 
@@ -104,6 +123,19 @@ mod tests {
         assert_eq!(door.enter(address("::ffff:192.0.2.1")), Err(Denial::DoorClosed("refused tokens")));
         assert_eq!(door.enter(address("2001:db8::3")), Err(Denial::DoorClosed("refused tokens")));
         assert!(door.enter(address("2001:db8:0:1::1")).is_ok());
+    }
+
+    #[test]
+    fn another_bound_applies_to_what_was_counted() {
+        let door = Door::new(Some(bound(3)), None);
+        for _ in 0..3 {
+            assert!(door.enter(address("192.0.2.1")).is_ok());
+        }
+        assert!(door.succeeded_by(Some(bound(3)), None).enter(address("192.0.2.1")).is_err());
+        let wider = door.succeeded_by(Some(bound(6)), None);
+        assert_eq!((0..10).filter(|_| wider.enter(address("192.0.2.1")).is_ok()).count(), 2);
+        let other = DoorBound { events: 3, interval: Duration::from_secs(60) };
+        assert!(wider.succeeded_by(Some(other), None).enter(address("192.0.2.1")).is_ok(), "another interval");
     }
 
     #[test]

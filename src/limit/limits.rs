@@ -1,11 +1,11 @@
 //! The limits of one host: rules, counts, and where they are kept.
 
+use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::time::MissedTickBehavior;
 
@@ -23,11 +23,16 @@ use crate::claude::{Answer, Model, Prices};
 use crate::denial::Denial;
 use crate::store::{Store, StoreDown};
 
-/// The limits of one host.
+/// The limits of one host, by the rules of one configuration.
 ///
 /// [`Limits::upkeep`] must run while they are used.
 pub struct Limits {
-    rules: ArcSwap<Ruleset>,
+    rules: Arc<Ruleset>,
+    counts: Arc<Counts>,
+}
+
+/// What is counted, whatever the rules are: a count belongs to the rule of its name, per, measure and window.
+struct Counts {
     ledger: Ledger,
     agents: AgentTrees,
     /// With a store, `ledger` counts what this host grants besides the store, for when the store is gone.
@@ -83,26 +88,33 @@ impl Limits {
         if let Some(state) = &state {
             ledger.restore(state.load());
         }
-        Arc::new(Self {
-            rules: ArcSwap::new(Ruleset::new(rules, prices)),
+        let counts = Counts {
             ledger,
             agents: AgentTrees::new(),
             shared: store.map(Shared::new),
             state,
             next_lease: AtomicU64::new(1),
             local_decisions: AtomicU64::new(0),
-        })
+        };
+        Arc::new(Self { rules: Ruleset::new(rules, prices), counts: Arc::new(counts) })
     }
 
-    /// Puts other rules and prices in force. What was used stays with the rule of its name, per, measure and window.
-    pub fn replace(&self, rules: Vec<Rule>, prices: Prices) {
-        self.rules.store(Ruleset::new(rules, prices));
+    /// Limits by other rules and prices over the same counts: what was used stays with the rule of its name, per, measure and
+    /// window. What was reserved by these rules is settled by them.
+    #[must_use]
+    pub fn succeeded_by(&self, rules: Vec<Rule>, prices: Prices) -> Arc<Self> {
+        Arc::new(Self { rules: Ruleset::new(rules, prices), counts: Arc::clone(&self.counts) })
+    }
+
+    /// What [`Limits::upkeep`] keeps: once is enough for all limits that have it.
+    pub fn subject(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.counts) as _
     }
 
     /// Whether the input tokens of a call of `parts` matter to any rule: else no estimate is needed.
     pub fn wants_tokens(&self, who: &Who<'_>, parts: &[Part]) -> bool {
         let counts_tokens = |bound: &Bound| matches!(bound.measure, Measure::InputTokens | Measure::Cost);
-        self.rules.load().rules.iter().any(|NumberedRule { rule, .. }| {
+        self.rules.rules.iter().any(|NumberedRule { rule, .. }| {
             rule.bounds.iter().any(counts_tokens)
                 && bounds_caller(rule, who)
                 && rule.covers(parts.iter().map(|part| &part.model))
@@ -120,21 +132,109 @@ impl Limits {
         demand: &CallDemand,
         now: SystemTime,
     ) -> Result<Reservation, Denial> {
-        if self.rules.load().rules.is_empty() {
+        if self.rules.rules.is_empty() {
             return Ok(Reservation::unlimited());
         }
-        let rules = self.rules.load_full();
-        let identities = Identities::new(who, &self.agents);
+        let rules = &self.rules;
+        let identities = Identities::new(who, &self.counts.agents);
         let charges = charges(&rules.rules, &rules.prices, who, identities, demand)?;
         if charges.is_empty() {
             return Ok(Reservation::unlimited());
         }
         let now = millis(now);
-        let lease = self.next_lease.fetch_add(1, Ordering::Relaxed);
-        let places = self.count(&rules, &charges, lease, now).await?;
-        Ok(Reservation::new(self, &rules, &charges, &places, demand, lease, now))
+        let lease = self.counts.next_lease.fetch_add(1, Ordering::Relaxed);
+        let places = self.counts.count(rules, &charges, lease, now).await?;
+        Ok(Reservation::new(self, rules, &charges, &places, demand, lease, now))
     }
 
+    /// What a call would reserve, and of which limits, in the order of the rules: for explanations. Nothing is reserved.
+    ///
+    /// # Errors
+    /// [`Denial::PriceUnknown`], as [`Limits::acquire`].
+    pub fn would_reserve(&self, who: &Who<'_>, demand: &CallDemand) -> Result<Vec<(Arc<Rule>, Bound, u64)>, Denial> {
+        let rules = &self.rules;
+        let charges = charges(&rules.rules, &rules.prices, who, Identities::new(who, &self.counts.agents), demand)?;
+        let shown = |charge: &Charge| {
+            let bound = Bound { measure: charge.key.measure, amount: charge.bound, span: charge.key.span };
+            Some((Arc::clone(rules.rule(charge.rule)?), bound, charge.amount))
+        };
+        Ok(charges.iter().filter_map(shown).collect())
+    }
+
+    /// What an answer costs in nano-dollars, by the price of the model that answered, else of the one that was asked; `None`
+    /// when it reports no usage or neither price is known.
+    pub fn cost(&self, answer: &Answer, asked: Option<&Model>) -> Option<u64> {
+        let usage = answer.usage.as_ref()?;
+        let rules = &self.rules;
+        let answered_by = answer.model.as_deref();
+        let price = answered_by.and_then(|name| rules.prices.of_name(name)).or_else(|| rules.prices.of(asked?))?;
+        Some(rules.prices.cost(usage, answered_by, price, false))
+    }
+
+    /// How every limit of the caller stands now, whatever the models it is for: by the store, or by what this host has
+    /// counted itself while the store does not answer.
+    pub async fn standing_of(&self, who: &Who<'_>, now: SystemTime) -> Vec<Standing> {
+        let now = millis(now);
+        let keys = keys_of(&self.rules, who, &self.counts.agents);
+        let names: Vec<BucketKey> = keys.iter().map(|(_, _, key)| *key).collect();
+        let from_store = match &self.counts.shared {
+            Some(shared) if !names.is_empty() => shared.used(&names).await.ok(),
+            _ => None,
+        };
+        let counts = from_store.unwrap_or_else(|| names.iter().map(|key| self.counts.ledger.used(key, now)).collect());
+        let standing = |((rule, bound, _), counted): (&(Arc<Rule>, Bound, BucketKey), Counted)| Standing {
+            rule: Arc::clone(rule),
+            bound: *bound,
+            remaining: bound.amount.saturating_sub(counted.used),
+            reset: time_of(counted.reset.max(now)),
+        };
+        keys.iter().zip(counts).map(standing).collect()
+    }
+
+    /// Keeps the counts small, the state file up to date and the store informed. Never ends; runs once, beside the serving, for
+    /// these limits and all that have the same counts.
+    pub async fn upkeep(&self) {
+        self.counts.upkeep().await;
+    }
+
+    /// Brings what was counted to where it outlives this process, taking `within` at most; whether all of it is there. For the
+    /// end, when no call is under way any more.
+    pub async fn flush(&self, within: Duration) -> bool {
+        self.counts.flush(within).await
+    }
+
+    /// What the store is good for at the moment; `None` without one.
+    pub fn store_state(&self) -> Option<StoreState> {
+        self.counts.store_state()
+    }
+
+    /// How many counts are kept in memory.
+    pub fn counts(&self) -> usize {
+        self.counts.ledger.len()
+    }
+
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.counts.ledger
+    }
+
+    /// Corrects what a charge counted in `slot`, here and in the store.
+    pub(super) fn correct(&self, key: &BucketKey, slot: u64, store: Option<(Origin, u64)>, delta: i64, now: u64) {
+        self.counts.ledger.correct(key, slot, delta, now);
+        if let (Some(shared), Some((origin, slot))) = (&self.counts.shared, store) {
+            shared.correct(key, slot, origin, delta, now);
+        }
+    }
+
+    /// A request that `key` counts is no longer under way.
+    pub(super) fn release(&self, key: &BucketKey, lease: u64, now: u64) {
+        self.counts.ledger.correct(key, 0, -1, now);
+        if let Some(shared) = &self.counts.shared {
+            shared.release(key, lease);
+        }
+    }
+}
+
+impl Counts {
     async fn count(
         &self,
         rules: &Ruleset,
@@ -210,53 +310,7 @@ impl Limits {
         Ok(charges.iter().zip(counts).map(place).collect())
     }
 
-    /// What a call would reserve, and of which limits, in the order of the rules: for explanations. Nothing is reserved.
-    ///
-    /// # Errors
-    /// [`Denial::PriceUnknown`], as [`Limits::acquire`].
-    pub fn would_reserve(&self, who: &Who<'_>, demand: &CallDemand) -> Result<Vec<(Arc<Rule>, Bound, u64)>, Denial> {
-        let rules = self.rules.load_full();
-        let charges = charges(&rules.rules, &rules.prices, who, Identities::new(who, &self.agents), demand)?;
-        let shown = |charge: &Charge| {
-            let bound = Bound { measure: charge.key.measure, amount: charge.bound, span: charge.key.span };
-            Some((Arc::clone(rules.rule(charge.rule)?), bound, charge.amount))
-        };
-        Ok(charges.iter().filter_map(shown).collect())
-    }
-
-    /// What an answer costs in nano-dollars, by the price of the model that answered, else of the one that was asked; `None`
-    /// when it reports no usage or neither price is known.
-    pub fn cost(&self, answer: &Answer, asked: Option<&Model>) -> Option<u64> {
-        let usage = answer.usage.as_ref()?;
-        let rules = self.rules.load();
-        let answered_by = answer.model.as_deref();
-        let price = answered_by.and_then(|name| rules.prices.of_name(name)).or_else(|| rules.prices.of(asked?))?;
-        Some(rules.prices.cost(usage, answered_by, price, false))
-    }
-
-    /// How every limit of the caller stands now, whatever the models it is for: by the store, or by what this host has
-    /// counted itself while the store does not answer.
-    pub async fn standing_of(&self, who: &Who<'_>, now: SystemTime) -> Vec<Standing> {
-        let now = millis(now);
-        let rules = self.rules.load_full();
-        let keys = keys_of(&rules, who, &self.agents);
-        let names: Vec<BucketKey> = keys.iter().map(|(_, _, key)| *key).collect();
-        let from_store = match &self.shared {
-            Some(shared) if !names.is_empty() => shared.used(&names).await.ok(),
-            _ => None,
-        };
-        let counts = from_store.unwrap_or_else(|| names.iter().map(|key| self.ledger.used(key, now)).collect());
-        let standing = |((rule, bound, _), counted): (&(Arc<Rule>, Bound, BucketKey), Counted)| Standing {
-            rule: Arc::clone(rule),
-            bound: *bound,
-            remaining: bound.amount.saturating_sub(counted.used),
-            reset: time_of(counted.reset.max(now)),
-        };
-        keys.iter().zip(counts).map(standing).collect()
-    }
-
-    /// Keeps the counts small, the state file up to date and the store informed. Never ends; runs once, beside the serving.
-    pub async fn upkeep(&self) {
+    async fn upkeep(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let mut flush = tokio::time::interval(if self.shared.is_some() { FLUSH } else { RENEW });
         let mut renew = tokio::time::interval(RENEW);
@@ -290,9 +344,7 @@ impl Limits {
         }
     }
 
-    /// Brings what was counted to where it outlives this process, taking `within` at most; whether all of it is there. For the
-    /// end, when no call is under way any more.
-    pub async fn flush(&self, within: Duration) -> bool {
+    async fn flush(&self, within: Duration) -> bool {
         let store_has_it = async {
             let Some(shared) = &self.shared else { return };
             while !shared.flush(None).await {
@@ -303,8 +355,7 @@ impl Limits {
         self.save().await && is_shared
     }
 
-    /// What the store is good for at the moment; `None` without one.
-    pub fn store_state(&self) -> Option<StoreState> {
+    fn store_state(&self) -> Option<StoreState> {
         self.shared.as_ref().map(|shared| StoreState {
             up: shared.store().is_up(),
             failures: shared.store().failures(),
@@ -312,11 +363,6 @@ impl Limits {
             waiting: shared.waiting(),
             lost: shared.lost(),
         })
-    }
-
-    /// How many counts are kept in memory.
-    pub fn counts(&self) -> usize {
-        self.ledger.len()
     }
 
     async fn save(&self) -> bool {
@@ -327,26 +373,6 @@ impl Limits {
             self.ledger.mark_changed();
         }
         saved
-    }
-
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Corrects what a charge counted in `slot`, here and in the store.
-    pub(super) fn correct(&self, key: &BucketKey, slot: u64, store: Option<(Origin, u64)>, delta: i64, now: u64) {
-        self.ledger.correct(key, slot, delta, now);
-        if let (Some(shared), Some((origin, slot))) = (&self.shared, store) {
-            shared.correct(key, slot, origin, delta, now);
-        }
-    }
-
-    /// A request that `key` counts is no longer under way.
-    pub(super) fn release(&self, key: &BucketKey, lease: u64, now: u64) {
-        self.ledger.correct(key, 0, -1, now);
-        if let Some(shared) = &self.shared {
-            shared.release(key, lease);
-        }
     }
 }
 

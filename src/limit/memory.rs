@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub struct BodyMemory {
     bound: usize,
-    held: AtomicUsize,
+    held: Arc<AtomicUsize>,
 }
 
 /// Bytes that are held, given back when dropped.
@@ -20,7 +20,13 @@ pub struct Held {
 impl BodyMemory {
     /// A bound of `bound` bytes.
     pub fn new(bound: usize) -> Arc<Self> {
-        Arc::new(Self { bound, held: AtomicUsize::new(0) })
+        Arc::new(Self { bound, held: Arc::default() })
+    }
+
+    /// Another bound on the same bytes: what is held under this one counts there too.
+    #[must_use]
+    pub fn succeeded_by(&self, bound: usize) -> Arc<Self> {
+        Arc::new(Self { bound, held: Arc::clone(&self.held) })
     }
 
     /// Holds nothing yet.
@@ -70,6 +76,18 @@ mod tests {
         assert!(second.grow(60));
         drop(second);
         assert_eq!(memory.held(), 0);
+    }
+
+    #[test]
+    fn what_is_held_counts_under_another_bound() {
+        let memory = BodyMemory::new(100);
+        let mut first = memory.hold();
+        assert!(first.grow(60));
+        let narrower = memory.succeeded_by(70);
+        assert!(!narrower.hold().grow(11));
+        assert!(narrower.hold().grow(10));
+        drop(first);
+        assert_eq!((narrower.held(), narrower.hold().grow(70)), (0, true));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod state;
 
 pub use demand::{CallDemand, Part};
 pub use door::{Door, DoorBound};
-pub use in_flight::{InFlight, InFlightGuard};
+pub use in_flight::{CutWatch, InFlight, InFlightGuard};
 pub use key::Who;
 pub use limits::{Limits, StoreState};
 pub use measure::Measure;

@@ -44,6 +44,8 @@ kinds! { PERSONAL, "Data of people, in the order of docs/privacy.md.":
     CRYPTO "CRYPTO",
     URL_CREDENTIALS "URL_CREDENTIALS",
     PASSPORT "PASSPORT",
+    NATIONAL_ID "NATIONAL_ID",
+    TAX_NUMBER "TAX_NUMBER",
     AU_ABN "AU_ABN",
     AU_ACN "AU_ACN",
     AU_MEDICARE "AU_MEDICARE",

@@ -10,6 +10,7 @@ use regex_automata::meta::Regex;
 use regex_automata::{Anchored, Input, PatternID};
 
 use super::custom::{Allowed, Custom};
+use super::fold::{self, Fold};
 use super::rule::{Proof, Rule};
 use super::stream::MaskStream;
 use super::{Kind, TagKey, personal, secret};
@@ -129,12 +130,13 @@ impl Masker {
 
     /// What is in the text, in order, not overlapping.
     pub fn scan(&self, text: &str) -> Vec<Span> {
-        let mut spans = Vec::new();
-        let mut taken = 0;
-        for found in self.find(text) {
-            if let Some(span) = settle(&found, &mut taken) {
-                spans.push(span);
-            }
+        if !fold::is_needed(text) {
+            return settled(&self.find(text));
+        }
+        let fold = Fold::of(text);
+        let mut spans = settled(&self.find_in(&fold));
+        for span in &mut spans {
+            span.range = fold.written_at(span.range.start)..fold.written_at(span.range.end);
         }
         spans
     }
@@ -142,6 +144,12 @@ impl Masker {
     /// The text with a tag in the place of each value.
     pub fn mask(&self, text: &str) -> Masked {
         let mut masked = Masked { text: String::with_capacity(text.len()), findings: Findings::new() };
+        if fold::is_needed(text) {
+            let mut stream = self.stream();
+            stream.push(text, &mut masked.text);
+            masked.findings = stream.finish(&mut masked.text);
+            return masked;
+        }
         let mut written = 0;
         for span in self.scan(text) {
             *masked.findings.entry(span.kind).or_default() += 1;
@@ -169,12 +177,40 @@ impl Masker {
         self.key.write(span.kind, text.get(span.range.clone()).unwrap_or_default(), to);
     }
 
-    /// All that may be in the text, in the order in which [`settle`] decides: by where it begins; of those that begin at one
-    /// place the longest first, and of those the surest.
+    /// All that may be in the plain text of `fold`, in its order. Patterns of the configuration's own are also tried on what was
+    /// written, for they may ask for just that.
+    pub(super) fn find_in(&self, fold: &Fold) -> Vec<Found> {
+        let mut found = self.find(fold.text());
+        if fold.is_plain() || self.detectors.custom.is_empty() {
+            return found;
+        }
+        let mut written = String::new();
+        fold.write_rest(0, &mut written);
+        let mut custom = Vec::new();
+        self.find_custom(&written, &mut custom);
+        for found in &mut custom {
+            let end = fold.plain_at(found.range.end);
+            let is_whole = fold.written_at(end) == found.range.end;
+            let end = if is_whole { end } else { fold.text().ceil_char_boundary(end + 1) };
+            found.range = fold.plain_at(found.range.start)..end;
+        }
+        found.append(&mut custom);
+        self.sort(fold.text(), &mut found);
+        found
+    }
+
+    /// All that may be in a plain text, in the order in which [`settle`] decides: by where it begins; of those that begin at
+    /// one place the longest first, and of those the surest.
     pub(super) fn find(&self, text: &str) -> Vec<Found> {
         let mut found = Vec::new();
         personal::find(text, &mut found);
         RULES.find(text, &mut found);
+        self.find_custom(text, &mut found);
+        self.sort(text, &mut found);
+        found
+    }
+
+    fn find_custom(&self, text: &str, found: &mut Vec<Found>) {
         for custom in &self.detectors.custom {
             // Each place is tried by itself, so that one match does not depend on where the text before it was cut.
             let mut at = 0;
@@ -183,6 +219,9 @@ impl Masker {
                 at = text.ceil_char_boundary(hit.start() + 1);
             }
         }
+    }
+
+    fn sort(&self, text: &str, found: &mut Vec<Found>) {
         found.retain(|found| {
             self.action(found.kind) != Action::Off && {
                 let value = text.get(found.range.clone()).unwrap_or_default();
@@ -190,8 +229,12 @@ impl Masker {
             }
         });
         found.sort_by(|a, b| (a.range.start, b.range.end, a.proof).cmp(&(b.range.start, a.range.end, b.proof)));
-        found
     }
+}
+
+fn settled(found: &[Found]) -> Vec<Span> {
+    let mut taken = 0;
+    found.iter().filter_map(|found| settle(found, &mut taken)).collect()
 }
 
 /// Decides overlaps, from left to right, `taken` being where the last span ended. What begins inside another span and ends

@@ -1,11 +1,14 @@
 //! Personal data and secrets in text: found, counted, masked.
 //!
+//! A text is read in its [plain form](fold): escapes, entities and characters that stand for plainer ones are resolved.
+//!
 //! One pass finds where something may begin: an Aho-Corasick automaton over the literals of all rules
 //! and a scan for digits, `@`, `:` and `-`. Only there a pattern or a reader is tried, each over a bounded stretch, and what it
 //! finds is validated (check digits, number ranges, words near by). So the work is linear in the text, and what is found at a
 //! place depends on a bounded piece of text around it, which is why a stream is masked as the whole text would be.
 
 mod custom;
+mod fold;
 mod kind;
 mod masker;
 mod personal;

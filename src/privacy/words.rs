@@ -167,6 +167,11 @@ struct Collected {
 }
 
 impl AnswerWords {
+    /// Bytes that [`Listener::conclude`] is to mask.
+    pub fn collected_bytes(&self) -> usize {
+        self.collected.as_ref().map_or(0, |collected| collected.text.len())
+    }
+
     /// Takes a piece of the answer. The hash is of its words alone, so that an answer has one hash whether or not it was a
     /// stream; of texts that are kept, blocks stand on lines of their own.
     pub fn take(&mut self, listener: &Listener, kind: AnswerText, text: &str, block: u64) {

@@ -5,6 +5,7 @@ mod grid;
 mod otlp;
 mod process;
 mod register;
+mod reload;
 mod requests;
 mod ship;
 mod state;
@@ -22,6 +23,7 @@ pub use self::audit::AuditMetrics;
 pub use self::otlp::OtlpMetrics;
 use self::process::ProcessMetrics;
 use self::register::{Catalogue, Register};
+pub use self::reload::{ReloadMetrics, ReloadOutcome};
 use self::requests::RequestMetrics;
 pub use self::requests::{EndedRequest, RequestOutcome};
 pub use self::ship::ShipMetrics;
@@ -53,6 +55,10 @@ pub struct Metrics {
     pub ship: ShipMetrics,
     /// The export of audit records.
     pub otlp: OtlpMetrics,
+    /// What becomes of reloads.
+    pub reload: ReloadMetrics,
+    /// The export of spans.
+    pub otlp_spans: OtlpMetrics,
     /// What is set when it is asked for.
     pub state: State,
     /// The same of the upstream.
@@ -136,7 +142,9 @@ impl Metrics {
             )?),
             audit: AuditMetrics::new(&register)?,
             ship: ShipMetrics::new(&register)?,
-            otlp: OtlpMetrics::new(&register)?,
+            otlp: OtlpMetrics::of_records(&register)?,
+            otlp_spans: OtlpMetrics::of_spans(&register)?,
+            reload: ReloadMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
             process: ProcessMetrics::new(&register)?,

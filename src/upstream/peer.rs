@@ -76,7 +76,7 @@ impl PeerTemplate {
         if let Some(trust) = trust {
             peer.client_cert_key = trust.client();
             peer.options.ca = trust.ca();
-            peer.group_key = trust.generation();
+            peer.group_key = trust.group_key();
         }
         let options = &mut peer.options;
         options.custom_l4 = Some(self.connector.clone());

@@ -123,3 +123,17 @@ fn redact_masks_text_and_objects_and_names_a_bad_line() {
     let answer: serde_json::Value = serde_json::from_slice(&masked.stdout).unwrap();
     assert_eq!(answer["spans"], serde_json::json!([{"type": "EMAIL", "start": 2, "end": 17}]));
 }
+
+#[test]
+fn a_drain_that_outlives_the_unit_is_warned_of_and_is_no_fault() {
+    let sandbox = Sandbox::shared();
+    let text = std::fs::read_to_string(&sandbox.ready.config_file).unwrap();
+    for (drain, warned) in [("30s", false), ("37s", false), ("38s", true)] {
+        let config = sandbox.folder.path().join(format!("drain-{drain}.toml"));
+        std::fs::write(&config, text.replace("[listen]", &format!("[listen]\ndrain = \"{drain}\""))).unwrap();
+        let output = run(&["check", "--config", config.to_str().unwrap()]);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        assert_eq!(told.contains("listen.drain") && told.contains("TimeoutStopSec=61"), warned, "{drain}: {told}");
+    }
+}

@@ -152,3 +152,47 @@ async fn a_request_with_what_is_stopped_gets_400_and_its_content_stands_nowhere(
     let long = format!("{} {CARD}", "word ".repeat(40_000));
     assert_eq!(proxy.post(&proxy.token, &saying(&long, false)).await.status(), 400);
 }
+
+#[tokio::test]
+async fn who_has_no_room_is_not_listened_to_and_a_refusal_for_content_gives_all_back_but_the_request() {
+    let rules = "[privacy]\nprompts = \"block\"\nblock = [\"CREDIT_CARD\"]\n[[limit]]\nname = \"room\"\nper = \"subject\"\nrequests = \"2/hour\"\noutput_tokens = \"100000/hour\"\nconcurrent = 1\n";
+    let proxy = Proxy::with("evidence-reserve", rules).await;
+    let token = Sandbox::shared().token_of("scanned", "claude:haiku");
+    let words = saying(&format!("charge {CARD}"), false);
+    for _ in 0..2 {
+        assert_eq!(proxy.post(&token, &words).await.status(), 400);
+    }
+    let refused = proxy.post(&token, &words).await;
+    assert_eq!(refused.status(), 429);
+    let record = proxy.record(&request_id(&refused)).await;
+    assert_eq!((&record["reason"], record.get("findings")), (&json!("limit_requests"), None));
+    let metrics = proxy.metrics().await;
+    assert!(metrics.contains("portcullis_privacy_findings_total{kind=\"CREDIT_CARD\"} 2"), "{metrics}");
+    let left = proxy.whoami(&token).await["limits"].clone();
+    let left: Vec<_> = left.as_array().unwrap().iter().map(|limit| (&limit["measure"], &limit["remaining"])).collect();
+    for (measure, remaining) in [("requests", 0), ("output_tokens", 100_000), ("concurrent", 1)] {
+        assert!(left.contains(&(&json!(measure), &json!(remaining))), "{measure}: {left:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_answer_that_is_kept_has_one_end_also_when_its_client_leaves() {
+    let proxy = Proxy::start("evidence-long", |text| text.replace("[audit]", "[audit]\ncontent = \"masked\""));
+    proxy.until_ready().await;
+    for leaves in [false, true] {
+        let call =
+            proxy.request(Method::POST, "/v1/messages", &proxy.token).header("anthropic-standin", "size=30000000");
+        let mut response = call.body(message(HAIKU).to_string()).send().await.unwrap();
+        let id = request_id(&response);
+        response.chunk().await.unwrap().unwrap();
+        if leaves {
+            drop(response);
+        } else {
+            response.bytes().await.unwrap();
+        }
+        let record = proxy.record(&id).await;
+        assert_eq!((&record["event"], &record["complete"]), (&json!("end"), &json!(!leaves)));
+        assert!(record["response"].as_str().unwrap().len() > 10_000 && record["response_hash"].is_string());
+        assert_eq!(lines_of(&proxy.audit).iter().filter(|line| line["request_id"] == id.as_str()).count(), 2);
+    }
+}

@@ -73,7 +73,11 @@ fn every_alert_is_tested_and_has_a_runbook() {
     for case in tests.split("alertname: ").skip(1) {
         let name = case.lines().next().unwrap();
         let case = case.split("eval_time:").next().unwrap();
-        if case.contains("exp_alerts: []") { silent.insert(name) } else { fires.insert(name) };
+        if case.contains("exp_alerts: []") {
+            silent.insert(name)
+        } else {
+            fires.insert(name)
+        };
     }
     let names: BTreeSet<_> = alerts.keys().copied().collect();
     assert_eq!(fires, names);
@@ -242,6 +246,21 @@ async fn every_label_is_bounded_and_every_family_typed() {
         text.lines().find_map(|line| line.strip_prefix(&start)).unwrap().parse().unwrap()
     };
     assert!(count("opened") >= 1 && count("opened") + count("reused") == 7);
+    proxy.stop();
+}
+
+#[tokio::test]
+async fn a_reload_says_how_many_callers_are_named() {
+    let proxy = Proxy::with("naming", "[telemetry]\ntop_subjects = 5").await;
+    let token = Sandbox::shared().token_of("ann", "claude:haiku");
+    assert_eq!(proxy.post(&token, &message(HAIKU)).await.status(), 200);
+    let of_ann = "portcullis_subject_requests_total{issuer=\"sandbox\",subject=\"ann\"}";
+    proxy.until_metric(of_ann, |count| count == 1).await;
+    proxy.reconfigure(|text| text.replace("top_subjects = 5", "top_subjects = 0")).await;
+    let hidden = proxy.metrics().await;
+    assert!(!hidden.contains("subject=\"ann\"") && hidden.contains("subject=\"other\""), "{hidden}");
+    proxy.reconfigure(|text| text.replace("top_subjects = 0", "top_subjects = 5")).await;
+    proxy.until_metric(of_ann, |count| count == 1).await;
     proxy.stop();
 }
 

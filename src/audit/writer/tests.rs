@@ -10,7 +10,9 @@ use crate::audit::disk::double::{Fate, Faulty};
 use crate::audit::key::SigningKey;
 use crate::audit::log::{AuditLog, Unrecorded};
 use crate::audit::record::{Event, Record};
+use crate::audit::room::BUDGET;
 use crate::audit::verify::{Failure, Verifier};
+use crate::audit::{Change, Hash};
 use crate::telemetry::AuditMetrics;
 
 const COMMIT: Duration = Duration::from_millis(20);
@@ -297,4 +299,97 @@ async fn a_disk_that_hangs_for_5_seconds_has_failed() {
     drop(log);
     thread.join().unwrap();
     assert_eq!(gaps(&lines(&disk)), [(1, 0, 0)]);
+}
+
+/// A record of half a MiB.
+fn large(event: Event, id: &str) -> Record {
+    Record { prompt: Some("x".repeat(512 << 10)), ..record(event, id) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_that_wait_for_the_disk_are_bounded_in_bytes() {
+    for on_failure in [OnAuditFailure::Refuse, OnAuditFailure::Continue] {
+        let kept = Kept::start(Durability::Durable, on_failure);
+        kept.breaks().await;
+        let mut writes = JoinSet::new();
+        for call in 0..400 {
+            let log = kept.log.clone();
+            writes.spawn(async move { log.write(&large(Event::End, &call.to_string())).await });
+        }
+        sleep(RETRY * 3).await;
+        let written = (0..400).filter_map(|_| writes.try_join_next()).count() as u64 - kept.metrics.lost.get();
+        assert!((32..=128).contains(&written), "{written} of half a MiB");
+        let started = Instant::now();
+        let begun = kept.log.begin(&large(Event::Begin, "begin")).await.map(drop);
+        assert_eq!((begun.is_ok(), started.elapsed()), (on_failure == OnAuditFailure::Continue, Duration::ZERO));
+        kept.mends().await;
+        writes.join_all().await;
+        let lost = kept.metrics.lost.get();
+        kept.begin("after").await.unwrap();
+        let shared = Arc::clone(&kept.log.shared);
+        let lines = kept.finish().await;
+        assert_eq!(ids(&lines, "end").len() as u64, 400 - lost + u64::from(lost > 0));
+        assert_eq!(shared.room.available_bytes(), BUDGET, "all is given back");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_begin_waits_for_room_and_no_longer_than_5_seconds() {
+    let (log, disk, _, writer) = prepare(Durability::Durable, OnAuditFailure::Refuse);
+    let mut tasks = JoinSet::new();
+    for call in 0..400 {
+        let log = log.clone();
+        tasks.spawn(async move { log.write(&large(Event::End, &call.to_string())).await });
+    }
+    sleep(COMMIT).await;
+    let started = Instant::now();
+    let begun = log.begin(&large(Event::Begin, "late")).await;
+    assert!(matches!(begun, Err(Unrecorded::Withdrawn)));
+    assert_eq!(started.elapsed().as_secs(), 5);
+    let begun = tokio::spawn({
+        let log = log.clone();
+        async move { log.begin(&large(Event::Begin, "in time")).await?.on_record().await.map(drop) }
+    });
+    let writer = tokio::spawn(writer.run());
+    tasks.join_all().await;
+    begun.await.unwrap().unwrap();
+    drop(log);
+    writer.await.unwrap();
+    let lines = lines(&disk);
+    assert_eq!((ids(&lines, "end").len(), ids(&lines, "begin").len()), (400, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_configuration_is_told_in_its_place_and_holds_from_there_on() {
+    let kept = Kept::start(Durability::Durable, OnAuditFailure::Refuse);
+    let rules = LogRules {
+        durability: Durability::Relaxed,
+        on_failure: OnAuditFailure::Continue,
+        commit_interval: COMMIT,
+        checkpoint_interval: Duration::from_secs(60),
+        segment_size: 1 << 30,
+        segment_age: Duration::from_secs(3600),
+    };
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let taken = Arc::clone(&seen);
+    let tap: Tap = Box::new(move |lines| taken.lock().unwrap().extend_from_slice(lines));
+    kept.log.write(&record(Event::Refused, "a")).await;
+    let change = Change {
+        rules,
+        configuration: Hash::of_bytes(b"text"),
+        changed: vec!["grant".to_owned()],
+        tap: Some(Some(tap)),
+    };
+    kept.log.change(change).await.unwrap();
+    let after = kept.log.seen_by(rules);
+    assert!(after.begin(&record(Event::Begin, "b")).await.unwrap().on_record().await.is_ok());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let lines = String::from_utf8(seen.lock().unwrap().clone()).unwrap();
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<_> = events.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(names, ["refused", "configured", "begin"]);
+    assert_eq!(
+        (&events[1]["changed"], &events[1]["configuration"]),
+        (&serde_json::json!(["grant"]), &serde_json::json!(Hash::of_bytes(b"text").to_string()))
+    );
 }

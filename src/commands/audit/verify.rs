@@ -250,7 +250,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::audit::{AuditLog, Durability, Event, OnAuditFailure, Options, Record, SigningKey};
+    use crate::audit::{AuditLog, Durability, Event, LogRules, OnAuditFailure, Options, Record, SigningKey};
     use crate::telemetry::AuditMetrics;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -258,12 +258,14 @@ mod tests {
     fn open_log(folder: &Path, key: &Path) -> AuditLog {
         let options = Options {
             directory: folder.to_owned(),
-            durability: Durability::Durable,
-            on_failure: OnAuditFailure::Refuse,
-            commit_interval: Duration::from_millis(1),
-            checkpoint_interval: PATIENCE,
-            segment_size: 1 << 20,
-            segment_age: PATIENCE * 60,
+            rules: LogRules {
+                durability: Durability::Durable,
+                on_failure: OnAuditFailure::Refuse,
+                commit_interval: Duration::from_millis(1),
+                checkpoint_interval: PATIENCE,
+                segment_size: 1 << 20,
+                segment_age: PATIENCE * 60,
+            },
             key: SigningKey::of_host(key).unwrap(),
             configuration: Hash::ZERO,
             tap: None,

@@ -141,11 +141,11 @@ fn explain(config: Config, question: &Question, now: SystemTime, shown: &mut Str
         return Ok(());
     };
     let rule = decide(&policy, &caller, &found, &call, &betas, now, shown)?;
-    if let (BodyRule::Judged(shape), Some(body)) = (found.endpoint.body, question.body.as_deref()) {
-        listen_to(privacy, body, shape, shown)?;
-    }
     for taken in limits::taken((limits, prices), &caller, group, &call, question.body.as_deref())? {
         line(shown, "limit", &taken);
+    }
+    if let (BodyRule::Judged(shape), Some(body)) = (found.endpoint.body, question.body.as_deref()) {
+        listen_to(privacy, body, shape, shown)?;
     }
     line(shown, "decision", &format!("allowed by {rule}"));
     Ok(())
@@ -327,7 +327,7 @@ fn ask_revocations(revocation: RevocationConfig, caller: &Caller, shown: &mut St
     }
     let Some(file) = revocation.file else { return Ok(()) };
     let revocations = Arc::<Revocations>::default();
-    drop(file.enforce(Arc::clone(&revocations)));
+    revocations.adopt(Some(file.follow(Arc::clone(&revocations)).part()), None);
     let by = revocations.revoked(caller.issuer(), caller.subject(), caller.token_id(), caller.issued());
     if let Some(by) = by {
         return Err(Denial::TokenRevoked { by });

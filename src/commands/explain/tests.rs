@@ -95,9 +95,9 @@ asks      1 message(s), 1 distinct demand(s)
 demand    claude-opus-5, max_tokens 900
   claude:haiku has no say: it does not cover the model
   opus-by-name allows
-content   none
 limit     subject claude-opus-*: 900 of 950 output tokens in a min, per subject
 limit     subject claude-opus-*: $0.02275 of $2.5 cost in a day, per subject
+content   none
 decision  allowed by opus-by-name
 ";
     assert_eq!((decision, shown.replace("3600 s", "3599 s").as_str()), (Ok(()), expected));

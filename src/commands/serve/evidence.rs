@@ -1,54 +1,163 @@
-//! The audit log and what carries it away from this host.
+//! The audit log and what carries it, and spans, away from this host.
 
-use std::path::Path;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::house::log_rules;
 use crate::audit::ship::Shipper;
 use crate::audit::{AuditLog, Hash, Options, SigningKey, Tap};
-use crate::config::{AuditConfig, TelemetryConfig};
-use crate::telemetry::{LogExport, Metrics};
+use crate::config::{AuditConfig, Config, KeepConfig, ShipConfig, TelemetryConfig};
+use crate::telemetry::{LogExport, LogTap, Metrics, Origin, SpanExport, SpanTap};
 
-/// The audit log, its export to a collector and the shipping of its segments.
+/// The audit log, its export to a collector, the shipping of its segments, and the export of spans.
 pub(super) struct Evidence {
     pub(super) audit: AuditLog,
     /// Taken at the end.
-    carriers: Mutex<(Option<LogExport>, Option<Shipper>)>,
+    carriers: Mutex<Carriers>,
     /// Whether all was recorded, once the log is closed.
     closed: OnceLock<bool>,
+    directory: PathBuf,
+    metrics: Arc<Metrics>,
+}
+
+/// What a configuration says of the carriers, where it says something else than the one before.
+pub(super) struct Asked {
+    export: Option<TelemetryConfig>,
+    ship: Option<(Option<ShipConfig>, KeepConfig)>,
+}
+
+/// Carriers that are to take the place of others.
+pub(super) struct Prepared {
+    export: Option<Exports>,
+    ship: Option<(Option<ShipConfig>, KeepConfig)>,
+}
+
+/// What changes where the way to the collector does.
+pub(super) struct Taps {
+    /// Takes the log's lines.
+    pub(super) lines: Option<Tap>,
+    /// Takes what spans are made of.
+    pub(super) spans: Option<Arc<SpanTap>>,
+}
+
+#[derive(Default)]
+struct Carriers {
+    exports: Exports,
+    shipper: Option<Shipper>,
+}
+
+/// Threads that send to the collector.
+#[derive(Default)]
+struct Exports {
+    records: Option<LogExport>,
+    spans: Option<SpanExport>,
+}
+
+impl Exports {
+    /// Starts what the configuration asks for.
+    fn start(telemetry: &TelemetryConfig, metrics: &Metrics) -> Result<(Self, Taps), String> {
+        let unsent = |error: String| format!("nothing can be sent to the collector: {error}");
+        let (mut records, mut spans) = (None, None);
+        if let Some(otlp) = &telemetry.otlp {
+            let origin = Origin::of(otlp);
+            records = otlp.logs.then(|| LogExport::start(otlp, &origin, metrics.otlp.clone()));
+            spans = telemetry.traces.as_ref().map(|_| SpanExport::start(otlp, &origin, metrics.otlp_spans.clone()));
+        }
+        let (records, lines) = records.transpose().map_err(unsent)?.unzip();
+        let (spans, tap) = spans.transpose().map_err(unsent)?.unzip();
+        Ok((Self { records, spans }, Taps { lines: lines.map(boxed), spans: tap.map(Arc::new) }))
+    }
+
+    /// Sends what waits, `within` at most. Blocks.
+    fn stop(&self, within: Duration) {
+        // Both at once: neither waits for the other's time.
+        if let Some(records) = &self.records {
+            records.ask_to_stop(within);
+        }
+        if let Some(spans) = &self.spans {
+            spans.ask_to_stop(within);
+            spans.wait();
+        }
+        if let Some(records) = &self.records {
+            records.wait();
+        }
+    }
 }
 
 impl Evidence {
     /// Opens the log, with the key that the configuration names or this host has, and takes that key and the store's
-    /// identity out of `config`. `configuration` is the digest of the configuration's text.
+    /// identity out of `config`. `configuration` is the digest of the configuration's text. With the tap for spans, where
+    /// requests are traced.
     pub(super) fn open(
         config: &mut AuditConfig,
         telemetry: &TelemetryConfig,
         state: &Path,
         configuration: [u8; 32],
-        metrics: &Metrics,
-    ) -> Result<Self, String> {
+        metrics: &Arc<Metrics>,
+    ) -> Result<(Self, Option<Arc<SpanTap>>), String> {
         let key = config.signing_key.take().map_or_else(|| SigningKey::of_host(state), Ok)?;
-        let export = LogExport::start(telemetry, metrics.otlp.clone())
-            .map_err(|error| format!("records cannot be sent to the collector: {error}"))?;
-        let (export, tap) = export.unzip();
+        let (exports, Taps { lines, spans }) = Exports::start(telemetry, metrics)?;
         let options = Options {
             directory: config.directory.clone(),
-            durability: config.durability,
-            on_failure: config.on_audit_failure,
-            commit_interval: config.commit_interval,
-            checkpoint_interval: config.checkpoint_interval,
-            segment_size: config.segment_size,
-            segment_age: config.segment_age,
+            rules: log_rules(config),
             key,
             configuration: Hash(configuration),
-            tap: tap.map(|tap| -> Tap { Box::new(move |lines| tap.offer(lines)) }),
+            tap: lines,
         };
         let audit = AuditLog::open(options, metrics.audit.clone())
             .map_err(|error| format!("cannot keep the audit log in {}: {error}", config.directory.display()))?;
         let shipper = Shipper::start(config.ship.take(), config.keep, &config.directory, metrics.ship.clone())
             .map_err(|error| format!("segments cannot be shipped: {error}"))?;
-        Ok(Self { audit, carriers: Mutex::new((export, shipper)), closed: OnceLock::new() })
+        let evidence = Self {
+            audit,
+            carriers: Mutex::new(Carriers { exports, shipper }),
+            closed: OnceLock::new(),
+            directory: config.directory.clone(),
+            metrics: Arc::clone(metrics),
+        };
+        Ok((evidence, spans))
+    }
+
+    /// Takes what `config` says of the carriers out of it, as far as these sections of it have changed.
+    pub(super) fn carriers_of(config: &mut Config, changed: &[String]) -> Asked {
+        let has_changed = |section: &str| changed.iter().any(|name| name == section);
+        let TelemetryConfig { ref traces, top_subjects, top_teams, .. } = config.telemetry;
+        let rest = TelemetryConfig { otlp: None, traces: traces.clone(), top_subjects, top_teams };
+        let telemetry = std::mem::replace(&mut config.telemetry, rest);
+        Asked {
+            export: has_changed("telemetry").then_some(telemetry),
+            ship: has_changed("audit").then(|| (config.audit.ship.take(), config.audit.keep)),
+        }
+    }
+
+    /// Starts what is asked for beside what is there. With what takes lines and spans from then on, if that changes. Not for
+    /// async code.
+    ///
+    /// # Errors
+    /// Says what cannot be started.
+    pub(super) fn prepare(&self, asked: Asked) -> Result<(Prepared, Option<Taps>), String> {
+        let Asked { export, ship } = asked;
+        let export = export.map(|telemetry| Exports::start(&telemetry, &self.metrics)).transpose()?;
+        let (export, taps) = export.unzip();
+        Ok((Prepared { export, ship }, taps))
+    }
+
+    /// Puts the carriers in the place of those that are there, which get away what they have. Not for async code.
+    pub(super) fn take_over(&self, Prepared { export, ship }: Prepared) {
+        let mut carriers = self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(export) = export {
+            std::mem::replace(&mut carriers.exports, export).stop(EXPORT);
+        }
+        let Some((ship, keep)) = ship else { return };
+        // One after the other: two would ship the same segments.
+        if let Some(former) = carriers.shipper.take() {
+            former.stop(SHIP);
+        }
+        match Shipper::start(ship, keep, &self.directory, self.metrics.ship.clone()) {
+            Ok(shipper) => carriers.shipper = shipper,
+            Err(error) => tracing::error!(%error, "segments cannot be shipped until the next reload or restart"),
+        }
     }
 
     /// Closes the log; whether all that was handed over is in it. What does not get away from here in time is shipped after
@@ -61,10 +170,8 @@ impl Evidence {
     fn close_once(&self) -> bool {
         let recorded = self.audit.stop(CLOSE);
         let carriers = &mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (export, shipper) = std::mem::take(carriers);
-        if let Some(export) = export {
-            export.stop(EXPORT);
-        }
+        let Carriers { exports, shipper } = std::mem::take(carriers);
+        exports.stop(EXPORT);
         if let Some(shipper) = shipper {
             let in_time = shipper.stop(SHIP);
             tracing::info!(in_time, "shipped what is closed of the audit log");
@@ -73,6 +180,21 @@ impl Evidence {
     }
 }
 
+impl Prepared {
+    /// Ends what was started. Not for async code.
+    pub(super) fn give_up(self) {
+        if let Some(export) = self.export {
+            export.stop(Duration::ZERO);
+        }
+    }
+}
+
+fn boxed(tap: LogTap) -> Tap {
+    Box::new(move |lines| tap.offer(lines))
+}
+
+/// Longest that closing takes.
+pub(super) const LONGEST: Duration = CLOSE.saturating_add(EXPORT).saturating_add(SHIP);
 /// Longest wait for the disk at the end.
 const CLOSE: Duration = Duration::from_secs(5);
 /// Longest wait for the collector: what it does not get is in the audit log.

@@ -278,6 +278,25 @@ impl Condition {
     }
 }
 
+#[test]
+fn a_key_that_stays_is_known_as_before() {
+    let now = at(50);
+    let before = ring(vec![named("a"), named("b"), for_teams("c", &["t"])]);
+    let begun = before.pick(&[], &["g"], &[], now).unwrap();
+    assert_eq!(begun.name(), "a");
+    before.slot("c").set_aside(now);
+    let after = before.succeeded_by(vec![for_teams("c", &["u"]), named("d"), named("b"), named("a")]);
+    assert!(Arc::ptr_eq(&before.slots[0], &after.slots[3]) && !before.is_as(&after));
+    assert!(before.is_as(&before.succeeded_by(vec![named("a"), named("b"), for_teams("c", &["t"])])));
+    // What a request of before learns, those after know, whatever the order.
+    before.answered(&begun, StatusCode::UNAUTHORIZED, &HeaderMap::new(), OPUS, now);
+    assert!(after.slot("a").wants_trial(now));
+    assert_eq!(after.usage(now), [KeyUsage::SetAside, KeyUsage::InUse, KeyUsage::InUse, KeyUsage::InUse]);
+    assert_eq!(after.pick(&["u"], &["g"], &[], now).unwrap().name(), "c", "it serves others now");
+    let ids: Vec<_> = after.slots.iter().map(|slot| slot.key().as_ref().unwrap().id()).collect();
+    assert!(ids.iter().all(|id| ids.iter().filter(|other| *other == id).count() == 1), "{ids:?}");
+}
+
 proptest! {
     #[test]
     fn the_best_key_of_the_calls_own_group_serves(

@@ -88,6 +88,12 @@ impl Binder {
         Self { origins, seen: proofs_seen(MAX_SEEN, Arc::clone(&forgotten)), forgotten }
     }
 
+    /// A binder for requests to other origins, which has seen the same proofs.
+    #[must_use]
+    pub fn succeeded_by(&self, origins: Vec<Origin>) -> Self {
+        Self { origins, seen: self.seen.clone(), forgotten: Arc::clone(&self.forgotten) }
+    }
+
     /// How many proofs were forgotten before their time because there were too many; for a metric that should stay at 0.
     pub fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::Relaxed)

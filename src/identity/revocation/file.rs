@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::{Revocations, Source};
+use super::{Part, Revocations};
 use crate::follow::{self, FollowedFile, Look, ReadFault, Trouble};
 
 /// Longest file that is read.
@@ -42,11 +42,15 @@ impl RevocationFile {
         Ok(Self { entries: parse(&content)?, file })
     }
 
-    /// Puts the entries in force and gives what follows the file from here on.
-    pub fn enforce(self, revocations: Arc<Revocations>) -> FileFollower {
-        revocations.replace(Source::File, self.entries);
-        let status = Arc::new(FileStatus::new());
-        FileFollower { file: self.file, revocations, status, trouble: Trouble::none() }
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// What follows the file from here on. Its part is for [`Revocations::adopt`] to put in force.
+    pub fn follow(self, revocations: Arc<Revocations>) -> FileFollower {
+        let (part, status) = (Part::new(self.entries), Arc::new(FileStatus::new()));
+        FileFollower { file: self.file, part, revocations, status, trouble: Trouble::none() }
     }
 }
 
@@ -54,6 +58,8 @@ impl RevocationFile {
 #[derive(Debug)]
 pub struct FileFollower {
     file: FollowedFile,
+    part: Arc<Part>,
+    /// Told of changes.
     revocations: Arc<Revocations>,
     status: Arc<FileStatus>,
     trouble: Trouble<FileFault>,
@@ -92,6 +98,11 @@ impl FileStatus {
 }
 
 impl FileFollower {
+    /// What the file says.
+    pub fn part(&self) -> Arc<Part> {
+        Arc::clone(&self.part)
+    }
+
     /// How following goes; stays valid while [`FileFollower::run`] has the follower.
     pub fn status(&self) -> Arc<FileStatus> {
         Arc::clone(&self.status)
@@ -134,8 +145,8 @@ impl FileFollower {
 
     fn enforce(&mut self, entries: Vec<Entry>) {
         let file = self.file.path().display();
-        if self.revocations.replace(Source::File, entries) {
-            let entries = self.revocations.entries(Source::File);
+        if self.revocations.replace_in(&self.part, entries) {
+            let entries = self.part.entries();
             tracing::info!(%file, entries, "the revocations have changed");
         }
         if self.trouble.over() {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::entry::Entry;
-use super::{Revocations, Source};
+use super::{Part, Revocations};
 use crate::store::{Store, StoreDown};
 
 /// Time between two readings: with the reading itself well below the second within which a change is in force.
@@ -19,6 +19,8 @@ const MAX_MEMBERS: usize = 250_000;
 pub struct StoreFollower {
     store: Arc<Store>,
     key: String,
+    part: Arc<Part>,
+    /// Told of changes.
     revocations: Arc<Revocations>,
     status: Arc<StoreStatus>,
 }
@@ -74,7 +76,7 @@ impl StoreStatus {
 }
 
 impl StoreFollower {
-    /// Follows the set called `key`.
+    /// Follows the set called `key`. Its part is for [`Revocations::adopt`] to put in force.
     pub fn new(store: Arc<Store>, key: String, revocations: Arc<Revocations>) -> Self {
         let status = StoreStatus {
             started: Instant::now(),
@@ -82,7 +84,12 @@ impl StoreFollower {
             unknown: AtomicU64::new(0),
             told: AtomicBool::new(false),
         };
-        Self { store, key, revocations, status: Arc::new(status) }
+        Self { store, key, part: Arc::default(), revocations, status: Arc::new(status) }
+    }
+
+    /// What the set says.
+    pub fn part(&self) -> Arc<Part> {
+        Arc::clone(&self.part)
     }
 
     /// How following goes; stays valid while [`StoreFollower::run`] has the follower.
@@ -138,12 +145,8 @@ impl StoreFollower {
                 tracing::error!(key = self.key, unknown, "members of the set are no revocations, and revoke nobody");
             });
         }
-        if self.revocations.replace(Source::Store, entries) {
-            tracing::info!(
-                key = self.key,
-                entries = self.revocations.entries(Source::Store),
-                "the revocations have changed"
-            );
+        if self.revocations.replace_in(&self.part, entries) {
+            tracing::info!(key = self.key, entries = self.part.entries(), "the revocations have changed");
         }
         self.status.read_now();
     }

@@ -147,6 +147,25 @@ fn the_parts_are_replaced_apart_and_asked_together() {
     assert_eq!((revocations.entries(Source::File), revocations.entries(Source::Store)), (0, 1));
 }
 
+#[test]
+fn parts_come_into_force_together_and_those_before_no_longer_count() {
+    let subject = |name: &str| Entry::Subject { issuer: None, subject: name.to_owned() };
+    let revocations = Revocations::new();
+    let file = Part::new([subject("alice")]);
+    revocations.adopt(Some(Arc::clone(&file)), None);
+    assert_eq!(revocations.revoked("x", "alice", None, None), Some("subject"));
+    let changes = revocations.changes();
+    let store = Part::new([subject("alice"), subject("bob")]);
+    revocations.adopt(None, Some(Arc::clone(&store)));
+    assert!(changes.has_changed().unwrap(), "who waits asks again");
+    assert_eq!(revocations.revoked("x", "alice", None, None), Some("subject"), "it moved to another source");
+    // Whoever followed the file may have been at it.
+    revocations.replace_in(&file, [subject("carol")]);
+    assert_eq!(revocations.revoked("x", "carol", None, None), None);
+    revocations.replace_in(&store, [subject("carol")]);
+    assert_eq!(revocations.revoked("x", "carol", None, None), Some("subject"));
+}
+
 proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in ".*", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

@@ -330,14 +330,14 @@ fn sessions_and_agents_are_within_their_subject() {
 fn other_rules_keep_what_was_used_under_their_name() {
     let requests = |amount| vec![rule(Per::Subject, &[(Measure::Requests, amount, MINUTE)])];
     let (limits, caller) = (limits(requests(2)), caller("one"));
-    let acquire = || at_once(limits.acquire(&who(&caller), &CallDemand::default(), now()));
-    let before = acquire().unwrap();
-    limits.replace(requests(3), Prices::builtin());
+    let acquire = |limits: &Arc<Limits>| at_once(limits.acquire(&who(&caller), &CallDemand::default(), now()));
+    let before = acquire(&limits).unwrap();
+    let more = limits.succeeded_by(requests(3), Prices::builtin());
     before.settle(Used::Nothing, now());
-    assert_eq!(left(&limits, &who(&caller)), [2]);
-    assert_eq!(acquire().unwrap().standing()[0].remaining, 1);
-    limits.replace(Vec::new(), Prices::builtin());
-    assert!(acquire().unwrap().standing().is_empty());
+    assert_eq!(left(&more, &who(&caller)), [2]);
+    assert_eq!(acquire(&more).unwrap().standing()[0].remaining, 1);
+    assert_eq!(left(&limits, &who(&caller)), [0], "a request that began before is bounded as it was");
+    assert!(acquire(&more.succeeded_by(Vec::new(), Prices::builtin())).unwrap().standing().is_empty());
 }
 
 #[tokio::test]

@@ -31,6 +31,11 @@ pub fn is_counting(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_digit) && (steps(1) || steps(9))
 }
 
+/// Whether most of it only counts.
+pub fn has_counting(text: &[u8]) -> bool {
+    text.windows(7).any(is_counting)
+}
+
 /// ISO/IEC 7812-1 annex B.
 pub fn luhn(text: &[u8]) -> bool {
     luhn_sum(text).is_multiple_of(10)

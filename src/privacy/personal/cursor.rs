@@ -54,6 +54,11 @@ impl<'t> Cursor<'t> {
     }
 }
 
+/// Whether a byte belongs to a part of a word, as between underscores in identifiers.
+pub fn is_part(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+}
+
 /// Whether a byte belongs to a word, as in identifiers.
 pub fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_'

@@ -13,12 +13,16 @@ mod email;
 mod nation;
 mod phone;
 mod series;
+mod topics;
+
+use std::ops::Range;
 
 use super::Kind;
 use super::masker::Found;
 use super::rule::{Proof, Rule};
-use context::{Topics, Words};
-use cursor::{Cursor, is_word};
+use context::Words;
+use cursor::{Cursor, is_part, is_word};
+use topics::Topics;
 
 /// The rules for data of people that a literal gives away.
 pub(super) const RULES: &[Rule] = &[
@@ -37,17 +41,31 @@ pub(super) const RULES: &[Rule] = &[
                 "d.o.b",
                 "geboren",
                 "geburtsdatum",
+                "geburtstag",
+                "geb.",
                 "naissance",
+                "né le",
+                "née le",
                 "nacimiento",
+                "nacid",
                 "nascita",
+                "nato il",
+                "nata il",
+                "geboorte",
+                "nascimento",
+                "nascid",
                 "생년월일",
             ],
-            r"(?ix)\b(?:
-                \d{1,2}[-/.\ ]\d{1,2}[-/.\ ](?:19|20)?\d{2}
-                | (?:19|20)\d{2}[-/.\ ]\d{1,2}[-/.\ ]\d{1,2}
-                | (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?\s\d{1,2}(?:st|nd|rd|th)?,?\s(?:19|20)\d{2}
-                | \d{1,2}(?:st|nd|rd|th)?\s(?:of\s)?(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?,?\s(?:19|20)\d{2}
-            )\b",
+            // The months in English, German, French, Spanish, Italian, Dutch, Portuguese.
+            r"(?ix)(?-u:\b)(?:
+                [0-9]{1,2}[-/.\ ]\ ?[0-9]{1,2}[-/.\ ]\ ?(?:19|20)?[0-9]{2}
+                | (?:19|20)[0-9]{2}[-/.\ ][0-9]{1,2}[-/.\ ][0-9]{1,2}
+                | (?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])
+                | (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,6}\.?[\ \t\r\n][0-9]{1,2}(?:st|nd|rd|th)?,?[\ \t\r\n](?:19|20)[0-9]{2}
+                | [0-9]{1,2}(?:st|nd|rd|th|er|º|ª|°)?\.?[-\ \t\r\n](?:(?:of|de|di|do)[\ \t\r\n])?
+                    (?:jan|gen|ene|feb|fe[vb]|fév|mar|mär|maa|mrt|apr|avr|abr|may|mai|mag|mei|jun|jui|juin|giu|jul|lug|aug|ago|aoû|sep|set|o[ckut]t|out|nov|de[cz]|dé[cz]|dic)
+                    [a-zäéèûçô]{0,7}\.?,?[-\ \t\r\n](?:de[\ \t\r\n]|del[\ \t\r\n])?(?:19|20)[0-9]{2}
+            )(?:T[0-9:.]{5,15}(?:Z|[-+][0-9:]{4,5})?)?(?-u:\b)",
         )
     },
     Rule {
@@ -58,8 +76,31 @@ pub(super) const RULES: &[Rule] = &[
         ..Rule::new(
             Kind::MEDICAL_RECORD_NUMBER,
             "medical record number",
-            &["mrn", "medical record", "patient id", "patient number", "patient no", "chart number", "hospital number"],
-            r"\b[A-Z]{0,3}-?[0-9][0-9-]{3,12}[0-9]\b",
+            &[
+                "mrn",
+                "medical record",
+                "medicalrecord",
+                "medical_record",
+                "patient id",
+                "patientid",
+                "patient_id",
+                "patient number",
+                "patient no",
+                "chart number",
+                "hospital number",
+                "patientennummer",
+                "patienten-nr",
+                "numéro de patient",
+                "dossier médical",
+                "historia clínica",
+                "número de paciente",
+                "cartella clinica",
+                "numero paziente",
+                "patiëntnummer",
+                "número do paciente",
+                "processo clínico",
+            ],
+            r"(?-u:\b)[A-Z]{0,3}-?[0-9](?:[ -]?[0-9]){4,13}(?-u:\b)",
         )
     },
 ];
@@ -73,7 +114,7 @@ pub(super) const FURTHEST: usize = 512;
 /// Adds whatever of people's data is in the text, overlaps included.
 pub(super) fn find(text: &str, found: &mut Vec<Found>) {
     let cursor = Cursor::new(text);
-    let mut words = Words::new(text);
+    let mut pass = Pass { words: Words::new(text), broken: None };
     let mut at = 0;
     while let Some(offset) = cursor.bytes().get(at..).and_then(|rest| rest.iter().position(|byte| gives_away(*byte))) {
         at += offset;
@@ -89,7 +130,7 @@ pub(super) fn find(text: &str, found: &mut Vec<Found>) {
                 let start = cursor.back(at, LONGEST_WORD, is_word);
                 let end = cursor.forth(at, cursor.len(), is_word);
                 if end - start < LONGEST_WORD {
-                    find_word(cursor, start, end, &mut words, found);
+                    find_word(cursor, start, end, &mut pass, found);
                 }
                 at = end;
                 continue;
@@ -99,30 +140,65 @@ pub(super) fn find(text: &str, found: &mut Vec<Found>) {
     }
 }
 
+/// What one pass over a text knows.
+struct Pass<'t> {
+    words: Words<'t>,
+    /// Where the last account number lies whose check digits are wrong.
+    broken: Option<Range<usize>>,
+}
+
 fn gives_away(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'@' | b':' | b'-')
 }
 
-/// What begins with the word at `start..end`, which has a digit.
-fn find_word<'t>(cursor: Cursor<'t>, start: usize, end: usize, words: &mut Words<'t>, found: &mut Vec<Found>) {
+/// What begins with the word at `start..end`, which has a digit, or within it behind an underscore.
+fn find_word<'t>(cursor: Cursor<'t>, start: usize, end: usize, pass: &mut Pass<'t>, found: &mut Vec<Found>) {
     if end - start > 20 {
         crypto::find(cursor, start..end, found);
     }
-    if end - start <= 34 {
-        series::find(cursor, start, words, found);
-        // One or two letters may be a group of their own: "AB 12 34 56 C", "DE 136 695 976".
-        if matches!(cursor.byte_before(start), b' ' | b'-') {
-            let before = cursor.back(start - 1, 3, is_word);
-            if (1..=2).contains(&(start - 1 - before))
-                && cursor.get(before..start - 1).bytes().all(|byte| byte.is_ascii_alphabetic())
-            {
-                series::find(cursor, before, words, found);
-            }
+    let mut at = start;
+    while at < end {
+        let to = cursor.forth(at, end - at, is_part);
+        if cursor.get(at..to).bytes().any(|byte| byte.is_ascii_digit()) {
+            find_part(cursor, at, to, pass, found);
+        }
+        at = to + 1;
+    }
+}
+
+/// What begins with the part of a word at `start..end`, which has a digit.
+fn find_part<'t>(cursor: Cursor<'t>, start: usize, end: usize, pass: &mut Pass<'t>, found: &mut Vec<Found>) {
+    let is_glued = cursor.byte_before(start) == b'_';
+    let is_broken = pass.broken.as_ref().is_some_and(|broken| broken.start < start && start < broken.end);
+    if end - start <= 64 && !is_broken {
+        let letters = cursor.forth(start, end - start, |byte| byte.is_ascii_alphabetic()) - start;
+        for at in beginnings(cursor, start, letters).into_iter().flatten() {
+            pass.broken =
+                series::find(cursor, at, is_glued || at > start, &mut pass.words, found).or(pass.broken.take());
         }
     }
-    if cursor.byte(start).is_ascii_digit() {
-        phone::find(cursor, start, words, found);
-        address::find_v4(cursor, start, words, found);
+    if cursor.byte(start).is_ascii_digit() && !is_glued {
+        if !is_broken {
+            phone::find(cursor, start, &mut pass.words, found);
+        }
+        address::find_v4(cursor, start, &mut pass.words, found);
     }
     address::find_cisco_mac(cursor, start, end, found);
+}
+
+/// Where a value may begin that the part of a word at `start` belongs to, which begins with so many letters.
+fn beginnings(cursor: Cursor<'_>, start: usize, letters: usize) -> [Option<usize>; 4] {
+    // A few letters may be a group of their own: "AB 12 34 56 C", "DE 136 695 976", "MORGA 753116 SM9IJ".
+    let mut before = None;
+    if matches!(cursor.byte_before(start), b' ' | b'-') {
+        let at = cursor.back(start - 1, 6, is_word);
+        let is_group = matches!(start - 1 - at, 1 | 2 | 5);
+        before = (is_group && cursor.get(at..start - 1).bytes().all(|byte| byte.is_ascii_alphabetic())).then_some(at);
+    }
+    // The blank may be missing: "is199003052397", "SSN078051121", "IBANDE89...".
+    let word = cursor.get(start..start + letters);
+    let is_word = letters >= 3 || letters == 2 && word.bytes().all(|byte| byte.is_ascii_lowercase());
+    let apart = is_word.then_some(start + letters);
+    let account = (letters >= 4).then(|| start + letters - 2);
+    [before, Some(start), apart, account]
 }

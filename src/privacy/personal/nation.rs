@@ -72,6 +72,8 @@ pub const NUMBERS: &[Number] = &[
     hinted(Kind::PASSPORT, "A9999999", Topics::PASSPORT),
     hinted(Kind::PASSPORT, "A999A9999", Topics::NONE),
     hinted(Kind::PASSPORT, "99AA99999", Topics::PASSPORT),
+    hinted(Kind::PASSPORT, "AA999999", Topics::PASSPORT),
+    hinted(Kind::PASSPORT, "A********", Topics::PASSPORT),
     // Australia
     checked(Kind::AU_ABN, "99999999999", &[&[2, 3, 3, 3]], is_abn),
     checked(Kind::AU_ACN, "999999999", THREES, is_acn),
@@ -86,13 +88,16 @@ pub const NUMBERS: &[Number] = &[
     checked(Kind::DE_HEALTH_INSURANCE, "A999999999", &[], is_kvnr),
     checked(Kind::DE_ID_CARD, "A*******9", &[], is_german_document),
     checked(Kind::DE_SOCIAL_SECURITY, "99999999A999", &[&[2, 6, 1, 3]], is_german_social),
-    checked(Kind::DE_TAX_ID, "99999999999", &[&[2, 3, 3, 3]], is_german_tax),
+    checked(Kind::DE_TAX_ID, "99999999999", &[&[2, 3, 3, 3]], |text| {
+        is_german_tax(text) && !text.get(..10).is_some_and(check::is_counting)
+    }),
+    Number { needs: Topics::TAX, ..checked(Kind::DE_TAX_ID, "99999999999", &[&[2, 3, 3, 3]], mod11_10) },
     Number {
         proof: Proof::Shaped,
         ..checked(Kind::DE_VAT_ID, "AA999999999", &[&[2, 9], &[2, 3, 3, 3], &[5, 3, 3]], |text| text.starts_with(b"DE"))
     },
     // Spain
-    checked(Kind::ES_NIF, "99999999A", &[&[8, 1]], |text| is_nif(text, b"")),
+    checked(Kind::ES_NIF, "99999999A", &[&[8, 1], &[2, 3, 3, 1]], |text| is_nif(text, b"")),
     checked(Kind::ES_NIF, "9999999A", &[&[7, 1]], |text| is_nif(text, b"")),
     checked(Kind::ES_NIE, "A9999999A", &[&[1, 7, 1], &[8, 1]], is_nie),
     // Finland
@@ -113,9 +118,20 @@ pub const NUMBERS: &[Number] = &[
     },
     Number { check: |text| text.starts_with(b"U1"), ..hinted(Kind::IT_DRIVER_LICENSE, "A9*******A", Topics::NONE) },
     // Korea
-    checked(Kind::KR_BRN, "9999999999", &[&[3, 2, 5]], is_brn),
+    checked(Kind::KR_BRN, "9999999999", &[&[3, 2, 5]], |text| is_brn(text) && !check::has_counting(text)),
     checked(Kind::KR_RRN, "9999999999999", &[&[6, 7]], |text| is_korean(text, b"1234", 11)),
     checked(Kind::KR_FRN, "9999999999999", &[&[6, 7]], |text| is_korean(text, b"5678", 13)),
+    // Numbers given since October 2020 have no check digit.
+    Number {
+        check: |text| check::is_yymmdd(text) && matches!(text.get(6), Some(b'1'..=b'4')),
+        groups: &[&[6, 7]],
+        ..hinted(Kind::KR_RRN, "9999999999999", Topics::IDENTITY)
+    },
+    Number {
+        check: |text| check::is_yymmdd(text) && matches!(text.get(6), Some(b'5'..=b'8')),
+        groups: &[&[6, 7]],
+        ..hinted(Kind::KR_FRN, "9999999999999", Topics::IDENTITY)
+    },
     Number {
         proof: Proof::Shaped,
         ..checked(Kind::KR_DRIVER_LICENSE, "999999999999", &[&[2, 2, 6, 2]], is_korean_licence)
@@ -127,7 +143,9 @@ pub const NUMBERS: &[Number] = &[
     // Sweden
     checked(Kind::SE_PERSONNUMMER, "9999999999", &[&[6, 4]], is_swedish_person),
     checked(Kind::SE_PERSONNUMMER, "999999999999", &[&[8, 4]], |text| text.get(2..).is_some_and(is_swedish_person)),
-    checked(Kind::SE_ORGANISATIONSNUMMER, "9999999999", &[&[6, 4]], |text| text.get(2) >= Some(&b'2') && luhn(text)),
+    checked(Kind::SE_ORGANISATIONSNUMMER, "9999999999", &[&[6, 4]], |text| {
+        text.get(2) >= Some(&b'2') && luhn(text) && !check::has_counting(text)
+    }),
     // Singapore
     Number {
         check: |text| text.first().is_some_and(|kind| b"STFGM".contains(kind)),
@@ -279,7 +297,7 @@ fn is_german_document(text: &[u8]) -> bool {
 fn is_german_tax(text: &[u8]) -> bool {
     let head = text.get(..10).unwrap_or_default();
     let most = (b'0'..=b'9').map(|digit| memchr::memchr_iter(digit, head).count()).max();
-    !text.starts_with(b"0") && matches!(most, Some(2 | 3)) && mod11_10(text) && !check::is_counting(head)
+    !text.starts_with(b"0") && matches!(most, Some(2 | 3)) && mod11_10(text)
 }
 
 /// The letter after the number that stands after the prefix's digit.
@@ -386,7 +404,8 @@ fn is_nric(text: &[u8]) -> bool {
 
 fn is_thai(text: &[u8]) -> bool {
     let sum = weighted(text, &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
-    matches!(text.first(), Some(b'1'..=b'8')) && (11 - sum % 11) % 10 == last(text) && !check::is_one_digit(text)
+    let is_province = matches!(part(text, 1, 3), 10..=27 | 30..=58 | 60..=67 | 70..=77 | 80..=86 | 90..=96);
+    matches!(text.first(), Some(b'1'..=b'8')) && is_province && (11 - sum % 11) % 10 == last(text)
 }
 
 fn is_turkish(text: &[u8]) -> bool {

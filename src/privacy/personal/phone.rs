@@ -28,23 +28,28 @@ pub fn find(cursor: Cursor<'_>, start: usize, words: &mut Words<'_>, found: &mut
     // Part of something longer: a date, a fraction, an amount, the rest of a number.
     let before = cursor.byte_before(begin);
     let before_that = cursor.byte_before(begin.saturating_sub(1));
+    let is_begun = is_plus || cursor.byte(begin) == b'(';
     let is_rest = is_word(before)
-        || matches!(before, b'$' | b'#' | b'=') && !is_plus && before != b'='
-        || matches!(before, b'.' | b'-' | b'/' | b',' | b':') && before_that.is_ascii_digit();
+        || matches!(before, b'$' | b'#') && !is_plus
+        || matches!(before, b'.' | b'-' | b'/' | b':') && before_that.is_ascii_digit();
     if is_rest {
         return;
     }
+    // A comma stands in an amount, or between the columns of a table, whose head may name this one.
+    let is_column = before == b',' && before_that.is_ascii_digit() && !is_begun;
     let is_after_number = before == b' ' && before_that.is_ascii_digit();
     if is_after_number && !is_plus && !may_follow_number(cursor, start) {
         return;
     }
-    let (groups, digits) = read(cursor, start);
-    let Some((length, proof)) = judge(&groups, &digits, is_plus, is_after_number, || {
+    let (groups, digits) = read(cursor, start, is_plus);
+    let mut is_named = || {
         let end = groups.last().map_or(start, |group| group.end);
         !is_after_number && words.around(begin..end).has(Topics::PHONE)
-    }) else {
-        return;
     };
+    if is_column && !(groups.len() > 1 && is_named()) {
+        return;
+    }
+    let Some((length, proof)) = judge(&groups, &digits, is_plus, is_after_number, is_named) else { return };
     let Some(end) = groups.get(length - 1).map(|group| group.end) else { return };
     let begin = if begin < start && !is_plus && cursor.byte(begin) == b'(' && !cursor.get(start..end).contains(')') {
         start
@@ -62,12 +67,17 @@ fn may_follow_number(cursor: Cursor<'_>, start: usize) -> bool {
         (b'0', _) => cursor.byte(start + length) != b' ',
         (b'1', 1) => cursor.forth(start + 2, 4, |byte| byte.is_ascii_digit()) == start + 5,
         (b'1', 11) => true,
-        (_, length) => length == 3,
+        // Behind a ZIP code; behind any other number it is the rest of a longer one, if blanks are between all groups.
+        (_, 3) => {
+            cursor.byte(start + 3) != b' ' || cursor.back(start - 1, 6, |byte| byte.is_ascii_digit()) + 6 == start
+        }
+        _ => false,
     }
 }
 
-/// The groups from `start` on, with at most one separator and brackets between two, and all their digits.
-fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 32]>) {
+/// The groups from `start` on, with at most one separator and brackets between two, and all their digits. A number with its
+/// country may go on in the next line.
+fn read(cursor: Cursor<'_>, start: usize, is_plus: bool) -> (SmallVec<[Group; 12]>, SmallVec<[u8; 32]>) {
     let (mut groups, mut digits) = (SmallVec::new(), SmallVec::new());
     let (mut at, mut separator) = (start, 0);
     loop {
@@ -86,9 +96,11 @@ fn read(cursor: Cursor<'_>, start: usize) -> (SmallVec<[Group; 12]>, SmallVec<[u
             ")" | ") " | " (" | "(" | ")-" => b'(',
             " " | "-" | "." | "/" => cursor.byte(end),
             " - " => b'-',
+            " / " => b'/',
+            "" if is_plus && digits.len() < 9 && matches!(cursor.byte(end), b'\n' | b'\r') => b' ',
             _ => break,
         };
-        at = gap;
+        at = if gap > end { gap } else { cursor.forth(end, 8, |byte| b"\r\n\t >".contains(&byte)) };
     }
     (groups, digits)
 }
@@ -120,9 +132,15 @@ fn judge(
         let is_code = !code.starts_with(b"0") && !code.starts_with(b"210");
         return (is_code && count(taken) >= 8).then_some((taken, Proof::Shaped));
     }
-    if let Some(groups) = north_american(&lengths, digits, groups) {
+    let is_uneven = has(b'.') && has(b'-');
+    if let Some(groups) = north_american(&lengths, digits, groups).filter(|_| !is_uneven) {
         return Some((groups, Proof::Shaped));
     }
+    // Single digits in a row are a table; five and four are a ZIP code where no word names a number.
+    if lengths.iter().take(all).all(|length| *length == 1) {
+        return None;
+    }
+    let is_zip = matches!(lengths.get(..all)?, [5, 4]) && has(b'-');
     let is_date = matches!(lengths.as_slice(), [2, 2, 4, ..] | [1 | 2, 1 | 2, 2 | 4] | [3, 2, 4])
         || matches!(lengths.as_slice(), [4, 2, 2, ..] if digits.starts_with(b"19") || digits.starts_with(b"20"));
     let is_dotted =
@@ -131,21 +149,27 @@ fn judge(
         && digits.get(1) != Some(&b'0')
         && (9..=11).contains(&total)
         && !has(b'/')
-        && !(has(b' ') && has(b'-'))
+        // A hyphen behind the area code and blanks in the rest, not the other way round.
+        && (!(has(b' ') && has(b'-')) || total > 9 && groups.iter().take(all).skip(2).all(|group| group.separator == b' '))
         && !(is_after_number && has(b' '))
         && (all > 2 || lengths.first() > Some(&1))
         && !(all == 1 && (total < 10 || check::is_counting(digits)));
-    if is_national && !is_date && !is_dotted && lengths.iter().take(all).all(|length| *length < 10 || all == 1) {
+    if is_national
+        && !is_date
+        && !is_dotted
+        && !is_zip
+        && lengths.iter().take(all).all(|length| *length < 10 || all == 1)
+    {
         return Some((all, if all == 1 { Proof::Hinted } else { Proof::Shaped }));
     }
     // China's mobile numbers are eleven digits of their own.
-    if all == 1
+    if (all == 1 || lengths.get(..all)? == [3, 4, 4])
         && total == 11
         && digits.starts_with(b"1")
         && matches!(digits.get(1), Some(b'3'..=b'9'))
         && !check::is_counting(digits)
     {
-        return Some((1, Proof::Hinted));
+        return Some((all, Proof::Hinted));
     }
     ((7..=13).contains(&total) && !is_date && !is_dotted && is_named()).then_some((all, Proof::Shaped))
 }

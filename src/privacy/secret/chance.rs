@@ -50,6 +50,9 @@ pub(super) fn random(value: &str) -> bool {
     if letters == 0 || pairs == 0 || words > value.len() / 5 {
         return false;
     }
+    if counts(value) {
+        return false;
+    }
     // Without a digit only a wild mix of case is a sign.
     let wanted = if digits >= 2 { TURNS } else { 2 * TURNS };
     turns >= 3
@@ -63,12 +66,20 @@ pub(super) fn random_enough(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let (pairs, turns, signs) = turns(value);
     random(value)
-        || digits >= 1
+        || !counts(value)
+            && digits >= 1
             && turns >= 2
             && turns * 14 >= pairs
             && signs * 6 <= value.len()
             && entropy(value) >= if value.len() < 20 { SHORT } else { LONG }
             && !placeholder(value)
+}
+
+/// Whether half of the alphabet is in the value. One that a prefix makes known is masked all the same: a key of the right length
+/// may be one that somebody typed.
+pub(super) fn counts(value: &str) -> bool {
+    let is_step = |pair: &[u8]| matches!(pair, [a, b] if a.is_ascii_alphabetic() && *b == a + 1);
+    value.as_bytes().windows(13).any(|run| run.windows(2).all(is_step))
 }
 
 /// Whether the value is a UUID of any version, the one of zeros and the like excepted.
@@ -153,7 +164,6 @@ const PLACEHOLDERS: &[&str] = &[
     "dummy",
     "not-a-real",
     "notareal",
-    "abcdefghijklm",
     "${",
     "{{",
     "$(",

@@ -18,6 +18,7 @@ mod code_hosts;
 mod keys;
 mod messaging;
 mod models;
+mod names;
 mod payments;
 mod positions;
 mod services;

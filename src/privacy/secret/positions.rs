@@ -8,6 +8,9 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use super::super::Kind;
 use super::super::rule::{Proof, Rule};
 use super::chance::{entropy, placeholder, random, random_enough, serial, uuid};
+use super::names::{
+    IS, NAMES, NOT_SECRET, NOT_SECRET_ENDS, PASSWORDS, PHRASES, PROVIDERS, QUOTES, STRONG, WEAK, WORDS,
+};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -26,8 +29,9 @@ pub(super) const RULES: &[Rule] = &[
     },
 ];
 
-/// From an anchor to the value: the rest of the name, perhaps its type, an assignment in one of many languages.
-const LEAD: &str = r#"[0-9A-Za-z_]{2,16}[0-9A-Za-z_.-]{0,40}\\?["'`\])]{0,2}(?:[ \t]{1,24}(?:[a-z]{1,10}[ \t]{1,4})?)?(?::[ \t]{0,2}[&'A-Za-z<>: ]{1,20}[ \t])?(?:(?::{0,3}|[?.+|])=[=>]?|::?|->|\|\||,|>|is[ \t])[ \t=(]{0,6}(?:[>,]?[\r\n]{1,2}[ \t]{0,24})?"#;
+/// From an anchor to the value: the rest of the name, perhaps its type, an assignment in one of many languages. Behind an option,
+/// an instruction or a macro a blank assigns, which [`is_position`] asks for.
+const LEAD: &str = r#"(?:(?i:mot[ _]?de[ _]?passe|palavra[ _-]passe|parola (?:d['’]accesso|chiave))|[0-9A-Za-z_]{2,16}[0-9A-Za-z_.\u{c0}-\u{17f}-]{0,40}(?i:[ \t](?:de[ \t]|d['’])?(?:api|acc[eè]s|acceso|accesso|acesso))?)\\?["'`\])*]{0,3}(?:(?:[ \t]{1,24}(?:[a-z]{1,10}[ \t]{1,4})?)?(?::[ \t]{0,2}[&'A-Za-z<>: ?]{1,20}[ \t])?(?:(?:(?::{0,3}|[?.+|])=[=>]?|::?|->|\|\||\|[ \t]|,|>|(?:is|ist|est|es|è|é)[ \t])\*{0,2}[ \t=(]{0,6}(?:[>,]?[\r\n]{1,2}[ \t]{0,24})?)|[ \t]{1,4})"#;
 
 /// Bytes of the longest value.
 const LONGEST: usize = 400;
@@ -36,7 +40,13 @@ const LONGEST: usize = 400;
 fn read(text: &str, at: usize) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let start = at + run(bytes, at, 2, |byte| byte == b'\\');
-    if bytes.get(start).is_some_and(|byte| b"\"'`".contains(byte)) {
+    let is_quote = |at: usize| bytes.get(at).is_some_and(|byte| b"\"'`".contains(byte));
+    // A sign for how the string is meant, `@"..."`, `b'...'`; and quotes of three, of which the last begins the value.
+    let is_marked = bytes.get(start).is_some_and(|byte| b"@$brfu".contains(byte)) && is_quote(start + 1);
+    let start = start + usize::from(is_marked);
+    if is_quote(start) {
+        let is_tripled = is_quote(start + 1) && is_quote(start + 2);
+        let start = if is_tripled { start + 2 } else { start };
         let inside = |byte| !matches!(byte, b'\t'..=b'\r' | b' ' | b'"' | b'\'' | b'`' | b'\\');
         let end = start + 1 + run(bytes, start + 1, LONGEST, inside);
         let value = text.get(start + 1..end).filter(|value| value.len() >= 6 && !value.contains(char::is_whitespace));
@@ -80,10 +90,13 @@ fn run(bytes: &[u8], at: usize, most: usize, of: impl Fn(u8) -> bool) -> usize {
 fn is_position(before: &str, value: &str) -> bool {
     static NAME: LazyLock<Words> = LazyLock::new(|| Words::new(NAMES));
     static NO_SECRET: LazyLock<Words> = LazyLock::new(|| Words::new(NOT_SECRET));
-    let Some(name) = name_in(before, &NAME) else {
+    let Some((name, end)) = name_in(before, &NAME) else {
         return false;
     };
     if NO_SECRET.are_in(&name) || NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end)) {
+        return false;
+    }
+    if !is_assigned(before, &name, end) {
         return false;
     }
     let is_quoted = before.ends_with(QUOTES);
@@ -91,7 +104,7 @@ fn is_position(before: &str, value: &str) -> bool {
     if let Some(name) = before.trim_end_matches(QUOTES).trim_end().strip_suffix(',') {
         return is_quoted && name.ends_with(QUOTES) && value.len() >= 10 && random(value);
     }
-    if PASSWORDS.iter().any(|word| name.contains(word)) {
+    if name.ends_with("pass") || PASSWORDS.iter().any(|word| name.contains(word)) {
         return is_password(value, is_quoted);
     }
     if WEAK.iter().any(|word| name.contains(word)) && !STRONG.iter().any(|word| name.contains(word)) {
@@ -100,13 +113,29 @@ fn is_position(before: &str, value: &str) -> bool {
     value.len() >= 10 && (random_enough(value) || serial(value))
 }
 
+/// Whether the value is assigned to the name that ends at `end` of what stands before it, or a blank assigns it: `--token v`,
+/// `ENV TOKEN v`, `#define TOKEN v`.
+fn is_assigned(before: &str, name: &str, end: usize) -> bool {
+    let between = before.get(end..).unwrap_or_default();
+    if !between.chars().all(|c| c.is_whitespace() || QUOTES.contains(&c)) {
+        let word = between.trim_end_matches(QUOTES).trim_end().rsplit([' ', '\t']).next().unwrap_or_default();
+        return between.contains(['=', ':', '|', ',', '>']) || IS.contains(&word);
+    }
+    let introduced = before.get(..end.saturating_sub(name.len())).unwrap_or_default();
+    !between.contains([' ', '\t'])
+        || name.starts_with('-')
+        || introduced.ends_with('-')
+        || ["ENV ", "ARG ", "#define ", "setx "].iter().any(|word| introduced.ends_with(word))
+}
+
 /// Whether the value is a key of the provider that is named before it.
 fn is_of_provider(before: &str, value: &str) -> bool {
     static PROVIDER: LazyLock<Words> = LazyLock::new(|| Words::new(PROVIDERS));
-    let Some(name) = name_in(before, &PROVIDER) else {
+    let Some((name, end)) = name_in(before, &PROVIDER) else {
         return false;
     };
-    if NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end) && !end.ends_with("id")) || !stands_out(before) {
+    let is_other = NOT_SECRET_ENDS.iter().any(|end| name.ends_with(end) && !end.ends_with("id"));
+    if is_other || !stands_out(before) || !is_assigned(before, &name, end) {
         return false;
     }
     random_enough(value) || serial(value)
@@ -157,14 +186,27 @@ fn is_password(value: &str, is_quoted: bool) -> bool {
     }
 }
 
-/// The whole name around the last of `words` before the value, in lower case.
-fn name_in(before: &str, words: &Words) -> Option<String> {
+/// The whole name around the last of `words` before the value, in lower case, and where it ends.
+fn name_in(before: &str, words: &Words) -> Option<(String, usize)> {
     let at = words.last_in(before)?;
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | 0x80..);
     let (head, tail) = before.as_bytes().split_at_checked(at)?;
     let start = at - head.iter().rev().take_while(|byte| is_part(byte)).count();
     let end = at + tail.iter().take_while(|byte| is_part(byte)).count();
-    before.get(start..end).map(str::to_ascii_lowercase)
+    // A name of several words is all of them.
+    let phrase = PHRASES.iter().find_map(|phrase| {
+        let at = [at, end.checked_sub(phrase.len())?]
+            .into_iter()
+            .find(|at| before.as_bytes().get(*at..).is_some_and(|text| has_prefix(text, phrase)))?;
+        Some(at..at + phrase.len())
+    });
+    let range = phrase.unwrap_or(start..end);
+    let end = range.end;
+    before.get(range).map(|name| (name.to_ascii_lowercase(), end))
+}
+
+fn has_prefix(text: &[u8], prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|text| text.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
 /// Words that are looked for all at once, without case. Without an automaton none of them is found.
@@ -185,308 +227,3 @@ impl Words {
         self.0.as_ref()?.find_overlapping_iter(text).map(|hit| hit.start()).max()
     }
 }
-
-/// Words for secrets. All begin a try, so they are as long as they can be.
-const NAMES: &[&str] = &[
-    "passw",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "creds",
-    "api_key",
-    "apikey",
-    "api-key",
-    "api key",
-    "access_key",
-    "accesskey",
-    "access-key",
-    "private_key",
-    "privatekey",
-    "private-key",
-    "encryption_key",
-    "encryptionkey",
-    "signing_key",
-    "signingkey",
-    "license_key",
-    "licensekey",
-    "master_key",
-    "masterkey",
-    "auth_key",
-    "authkey",
-    "account_key",
-    "service_key",
-    "_key",
-    "key",
-    "auth",
-    "apitoken",
-    "access",
-];
-const QUOTES: [char; 3] = ['"', '\'', '`'];
-const PASSWORDS: &[&str] = &["passw", "passphrase", "pwd"];
-const STRONG: &[&str] = &[
-    "passw",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "credential",
-    "creds",
-    "api_key",
-    "apikey",
-    "api-key",
-    "api key",
-    "private",
-];
-const WEAK: &[&str] = &["key", "auth", "access"];
-/// Names of what is public, or tells of a secret without being one.
-const NOT_SECRET: &[&str] = &[
-    "public",
-    "pubkey",
-    "pub_key",
-    "foreign",
-    "primary",
-    "csrf",
-    "xsrf",
-    "author",
-    "keyword",
-    "keyboard",
-    "tokeniz",
-    "secretname",
-    "secret_name",
-    "secret-name",
-    "secretref",
-    "secretlength",
-    "keyvault_id",
-    "keyframe",
-    "keypair",
-    "keypress",
-    "keystone",
-    "keyring",
-    "keystore",
-    "keytab",
-    "monkey",
-    "turkey",
-    "hotkey",
-    "issuerkeyhash",
-    "bucket",
-    "cache",
-    "sort_key",
-    "sortkey",
-    "partition",
-    "accessor",
-    "accessib",
-    "usersecretsid",
-    "x-ms-exchange",
-    "authentication-results",
-    "sequence",
-    "schema",
-    "natural",
-    "fingerprint",
-    "thumbprint",
-    "checksum",
-    "digest",
-    "integrity",
-];
-const NOT_SECRET_ENDS: &[&str] = &[
-    "id",
-    "ids",
-    "name",
-    "path",
-    "file",
-    "url",
-    "uri",
-    "endpoint",
-    "length",
-    "size",
-    "type",
-    "count",
-    "limit",
-    "ttl",
-    "alg",
-    "algorithm",
-    "hint",
-    "label",
-    "version",
-    "host",
-    "host_name",
-    "time",
-    "expiry",
-    "age",
-    "date",
-    "hash",
-    "selector",
-    "signature",
-    "index",
-];
-/// What stands where a password goes without being one.
-const WORDS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "secret",
-    "required",
-    "undefined",
-    "optional",
-    "string",
-    "invalid",
-    "incorrect",
-    "forgot",
-    "placeholder",
-    "confirm",
-    "getenv",
-    "environ",
-    "default",
-];
-
-/// Names of services whose keys have no prefix, so that the name beside them is what makes them known.
-const PROVIDERS: &[&str] = &[
-    "adafruit",
-    "adobe",
-    "adyen",
-    "airtable",
-    "algolia",
-    "alibaba",
-    "amplitude",
-    "asana",
-    "atlassian",
-    "auth0",
-    "beamer",
-    "bitbucket",
-    "bitly",
-    "bittrex",
-    "binance",
-    "bintray",
-    "artifactory",
-    "jfrog",
-    "xray",
-    "braintree",
-    "bugsnag",
-    "buildkite",
-    "circleci",
-    "meraki",
-    "cloudflare",
-    "cloudinary",
-    "codecov",
-    "codeclimate",
-    "cohere",
-    "co_api_key",
-    "coinbase",
-    "confluence",
-    "confluent",
-    "contentful",
-    "coveralls",
-    "datadog",
-    "digitalocean",
-    "discord",
-    "docusign",
-    "doppler",
-    "droneci",
-    "drone_",
-    "dropbox",
-    "elastic",
-    "etsy",
-    "eventbrite",
-    "facebook",
-    "fastly",
-    "finicity",
-    "finnhub",
-    "firebase",
-    "flickr",
-    "foursquare",
-    "freshbooks",
-    "freshdesk",
-    "gitter",
-    "gocardless",
-    "gumroad",
-    "heroku",
-    "hubspot",
-    "instagram",
-    "intercom",
-    "intra42",
-    "jenkins",
-    "jira",
-    "jumpcloud",
-    "kraken",
-    "kucoin",
-    "launchdarkly",
-    "linear",
-    "linkedin",
-    "linked_in",
-    "linked-in",
-    "lob_",
-    "lobtoken",
-    "looker",
-    "mailchimp",
-    "mailgun",
-    "mailjet",
-    "mandrill",
-    "mapbox",
-    "mattermost",
-    "messagebird",
-    "message_bird",
-    "message-bird",
-    "mixpanel",
-    "netlify",
-    "newrelic",
-    "new-relic",
-    "new_relic",
-    "nytimes",
-    "newyorktimes",
-    "new-york-times",
-    "okta",
-    "opsgenie",
-    "optimizely",
-    "pagerduty",
-    "paypal",
-    "pendo",
-    "plaid",
-    "private_ai",
-    "private-ai",
-    "privateai",
-    "pusher",
-    "rapidapi",
-    "razorpay",
-    "rollbar",
-    "salesforce",
-    "segment_",
-    "sendbird",
-    "sendinblue",
-    "sentry",
-    "shodan",
-    "sidekiq",
-    "snyk",
-    "sonar",
-    "sourcegraph",
-    "spotify",
-    "squarespace",
-    "strava",
-    "sumo",
-    "telegr",
-    "tencent",
-    "todoist",
-    "travis",
-    "trello",
-    "twilio",
-    "twitch",
-    "twitter",
-    "typeform",
-    "unsplash",
-    "vercel",
-    "vimeo",
-    "virustotal",
-    "vonage",
-    "vultr",
-    "wakatime",
-    "weatherapi",
-    "webex",
-    "wepay",
-    "woocommerce",
-    "yandex",
-    "yelp",
-    "zapier",
-    "zendesk",
-    "zoho",
-    "zoom_",
-];

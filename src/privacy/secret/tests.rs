@@ -62,6 +62,23 @@ fn a_placeholder_of_a_tokens_shape_is_left_alone() {
     }
 }
 
+/// A prefix and a length that are a key's make it one, also where the rest was typed and not drawn.
+#[test]
+fn a_token_whose_rest_counts_is_a_token() {
+    let letters: String = ('a'..='z').chain('A'..='Z').chain('0'..='9').collect();
+    for (prefix, rest) in [
+        ("sk-ant-", format!("api03-{letters}{}AA", &letters[..31])),
+        ("ghp", format!("_{}", &letters[..36])),
+        ("sk_live", "_0123456789abcdefghijklmn".to_owned()),
+        ("npm", format!("_{}", &letters[26..])),
+        ("glpat", format!("-{}", &letters[..20])),
+    ] {
+        assert_eq!(masked(&format!("see {prefix}{rest} there")), "see # there", "{prefix}");
+    }
+    let text = format!("token: {}", &letters[..30]);
+    assert_eq!(masked(&text), text, "without a prefix it is a placeholder");
+}
+
 #[test]
 fn prose_code_and_hashes_are_left_alone() {
     for text in [
@@ -74,6 +91,9 @@ fn prose_code_and_hashes_are_left_alone() {
         "<UserSecretsId>79a3edd0-2092-40a2-a04d-dcb46d5ca9ed</UserSecretsId>",
         "password: String, // the user's password",
         "sumObject = suGyI5imvADdvU",
+        "impl ToTokens for Asn1TagClass2 {",
+        "gpg --keyserver keys.test --recv-keys 8FCCA13FEF1D0C2E91008E09770F7A9A5AE15600",
+        "a token Winter7Tree2x9 in a sentence",
     ] {
         assert_eq!(masked(text), text);
     }
@@ -90,6 +110,18 @@ fn a_name_before_an_assignment_makes_a_random_value_a_secret() {
         ("<apiToken>\n    6pz9yg8u8kx2fb8qc7\n</apiToken>", "<apiToken>\n    #\n</apiToken>"),
         ("setProperty(\"APP_TOKEN\", \"6pz9yg8u8kx2fb8qc7\")", "setProperty(\"APP_TOKEN\", \"#\")"),
         ("password is Winter7Tree!", "password is #"),
+        ("| apiToken | 6pz9yg8u8kx2fb8qc7 |", "| apiToken | # |"),
+        ("- **token**: 6pz9yg8u8kx2fb8qc7", "- **token**: #"),
+        ("tool --api-token 6pz9yg8u8kx2fb8qc7 run", "tool --api-token # run"),
+        ("ENV API_TOKEN 6pz9yg8u8kx2fb8qc7", "ENV API_TOKEN #"),
+        ("let token: String? = \"6pz9yg8u8kx2fb8qc7\"", "let token: String? = \"#\""),
+        ("\"token\": @\"6pz9yg8u8kx2fb8qc7\"", "\"token\": @\"#\""),
+        ("password = '''Winter7Tree!'''", "password = '''#'''"),
+        ("Passwort: Winter7Tree!", "Passwort: #"),
+        ("mot de passe = Winter7Tree!", "mot de passe = #"),
+        ("contraseña: Winter7Tree!", "contraseña: #"),
+        ("parola d'accesso: Winter7Tree!", "parola d'accesso: #"),
+        ("clé API: 6pz9yg8u8kx2fb8qc7WQ", "clé API: #"),
     ] {
         assert_eq!(masked(text), expected);
     }

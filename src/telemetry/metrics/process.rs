@@ -70,7 +70,7 @@ fn shown(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// What is read of `/proc/self/stat` (proc_pid_stat(5)).
+/// What is read of `/proc/self/stat` (`proc_pid_stat(5)`).
 #[derive(Debug, PartialEq)]
 struct Stat {
     cpu: Duration,

@@ -38,6 +38,10 @@ pub struct State {
     pub store_waiting: IntGauge,
     /// Corrections that there was no room for.
     pub store_lost: IntGauge,
+    /// Sets of certificates that the listener took over.
+    pub listener_reloads: IntGauge,
+    /// 1 while the listener's certificate files do not fit, and an older set is in force.
+    pub listener_faulty: IntGauge,
 }
 
 impl State {
@@ -80,6 +84,14 @@ impl State {
                 "Calls whose limits were decided without the shared store",
             )?,
             store_waiting: gauge("portcullis_store_waiting", "Corrections that wait for the shared store")?,
+            listener_reloads: total(
+                "portcullis_listener_certificate_reloads_total",
+                "Sets of certificates that the listener took over from its files",
+            )?,
+            listener_faulty: gauge(
+                "portcullis_listener_certificates_faulty",
+                "1 while the listener's certificate files do not fit, and an older set is in force",
+            )?,
             store_lost: total(
                 "portcullis_store_lost_total",
                 "Corrections that there was no room for while the shared store was away",

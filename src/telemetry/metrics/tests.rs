@@ -31,7 +31,7 @@ fn every_metric_registers_and_shows() {
         "portcullis_cost_usd_total{model_family=\"opus\"} 0.25",
         "portcullis_subject_cost_usd_total{issuer=\"okta\",subject=\"alice\"} 0.5",
         "portcullis_team_requests_total{issuer=\"okta\",team=\"ops\"} 1",
-        "portcullis_team_requests_total{issuer=\"other\",team=\"other\"} 0",
+        "portcullis_team_requests_total{issuer=\"\",team=\"other\"} 0",
         "portcullis_upstream_connections_total{kind=\"opened\"} 1",
         "portcullis_upstream_connections_total{kind=\"reused\"} 1",
         "portcullis_upstream_connect_seconds_count 1",

@@ -57,7 +57,8 @@ impl Top {
 
     /// Shows so many names from now on; none at all with 0.
     pub(super) fn show_most(&self, names: usize) {
-        self.lock().places = names;
+        let mut counts = self.lock();
+        (counts.places, counts.ranked) = (names, None); // holds from the next look on
     }
 
     /// Counts a request.
@@ -213,11 +214,11 @@ impl Counts {
         }
     }
 
-    /// What is shown: issuer, name and amount, `other` at the end.
+    /// What is shown: issuer, name and amount, `other` at the end, which has no issuer.
     fn shown(&self) -> impl Iterator<Item = (&str, &str, Amount)> {
         let names = self.entries.values().filter(|entry| entry.shown);
         let names = names.map(|entry| (&*entry.issuer, &*entry.name, entry.amount));
-        names.chain([(OTHER, OTHER, self.other)])
+        names.chain([("", OTHER, self.other)])
     }
 }
 
@@ -329,6 +330,6 @@ mod tests {
         counts.count("entra", "alice", 0.25);
         let mut costs: Vec<_> = counts.shown().map(|(issuer, _, amount)| (issuer, amount.cost_usd)).collect();
         costs.sort_by(|one, other| one.0.cmp(other.0));
-        assert_eq!(costs, [("entra", 0.25), ("okta", 0.5), ("other", 0.0)]);
+        assert_eq!(costs, [("", 0.0), ("entra", 0.25), ("okta", 0.5)]);
     }
 }

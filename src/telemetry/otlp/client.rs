@@ -36,7 +36,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const MAX_ANSWER: usize = 64 << 10;
 
 impl Client {
-    /// A client for the collector. Counts to `rejected` the records that it takes a batch without.
+    /// A client for the collector. Counts to `rejected` the records or spans that it takes a batch without.
     ///
     /// # Errors
     /// When there can be no client for TLS.
@@ -123,7 +123,8 @@ impl HttpClient for Client {
     }
 }
 
-/// Records of a batch that was taken in part. An answer that cannot be read says nothing of them.
+/// Records or spans of a batch that was taken in part: the answers for both have the same layout. One that cannot be read
+/// says nothing of them.
 fn rejected(response: &Response<Bytes>) -> u64 {
     let answer = ExportLogsServiceResponse::decode(response.body().as_ref()).ok();
     let partial = answer.filter(|_| response.status().is_success()).and_then(|answer| answer.partial_success);

@@ -42,6 +42,7 @@ pub(super) const OWN_MEMBERS: &[&str] = &[
     "agent_id",
     "attempts",
     "certificate",
+    "changed",
     "closed_by",
     "closes",
     "complete",
@@ -84,6 +85,7 @@ pub(super) const OWN_MEMBERS: &[&str] = &[
     "to",
     "token_id",
     "tools",
+    "trace_id",
     "upstream_request_id",
     "version",
 ];
@@ -134,6 +136,7 @@ fn event_name(event: &str) -> &'static str {
         "answered" => "portcullis.audit.answered",
         "left" => "portcullis.audit.left",
         "started" => "portcullis.audit.started",
+        "configured" => "portcullis.audit.configured",
         "stopped" => "portcullis.audit.stopped",
         "gap" => "portcullis.audit.gap",
         "checkpoint" => "portcullis.audit.checkpoint",

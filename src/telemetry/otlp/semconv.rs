@@ -17,7 +17,15 @@ pub(super) const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub(super) const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
 pub(super) const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
 pub(super) const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+pub(super) const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
+pub(super) const HTTP_ROUTE: &str = "http.route";
+pub(super) const NETWORK_PEER_ADDRESS: &str = "network.peer.address";
+pub(super) const NETWORK_PEER_PORT: &str = "network.peer.port";
+pub(super) const NETWORK_PROTOCOL_NAME: &str = "network.protocol.name";
+pub(super) const NETWORK_PROTOCOL_VERSION: &str = "network.protocol.version";
+pub(super) const URL_FULL: &str = "url.full";
 pub(super) const URL_PATH: &str = "url.path";
+pub(super) const URL_SCHEME: &str = "url.scheme";
 
 pub(super) const OPERATION_NAME: &str = "gen_ai.operation.name";
 /// The value of [`OPERATION_NAME`] for the Messages API. Counting tokens has none yet.
@@ -37,5 +45,15 @@ pub(super) const USAGE_OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
 pub(super) const USAGE_CACHE_READ: &str = "gen_ai.usage.cache_read.input_tokens";
 pub(super) const USAGE_CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
 
-/// What all names of our own begin with.
+/// What all names of our own in log records begin with.
 pub(super) const OWN: &str = "portcullis.audit.";
+
+// Of our own in spans; each is a member of the audit record.
+pub(super) const OWN_REQUEST_ID: &str = "portcullis.request_id";
+pub(super) const OWN_DECISION: &str = "portcullis.decision";
+pub(super) const OWN_RULE: &str = "portcullis.rule";
+pub(super) const OWN_REASON: &str = "portcullis.reason";
+pub(super) const OWN_CLOSED_BY: &str = "portcullis.closed_by";
+pub(super) const OWN_COST: &str = "portcullis.cost_micro_usd";
+pub(super) const OWN_KEY: &str = "portcullis.key";
+pub(super) const OWN_UPSTREAM_REQUEST_ID: &str = "portcullis.upstream_request_id";

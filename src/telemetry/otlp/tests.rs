@@ -1,11 +1,12 @@
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
-use opentelemetry::logs::{AnyValue, Severity};
-use opentelemetry_sdk::logs::SdkLogRecord;
+use opentelemetry::logs::{AnyValue, Logger, LoggerProvider, Severity};
+use opentelemetry_sdk::logs::{SdkLogRecord, SdkLoggerProvider};
 
 use super::*;
 use crate::audit::sample::{full, line, minimal, own_lines};
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Reading, Record};
 
 fn record(line: &serde_json::Value) -> SdkLogRecord {
     let mut record = SdkLoggerProvider::builder().build().logger("test").create_log_record();
@@ -103,8 +104,8 @@ fn severity_says_how_a_request_went() {
     assert_eq!(severity(&full()), Some(Severity::Error));
     assert_eq!(severity(&minimal(Event::Left)), Some(Severity::Info));
     assert_eq!(severity(&Record { status: Some(200), ..minimal(Event::End) }), Some(Severity::Info));
-    let [started, stopped, gap, checkpoint] = own_lines().map(|line| record(&line).severity_number());
-    assert_eq!((started, stopped), (Some(Severity::Info), Some(Severity::Info)));
+    let [started, configured, stopped, gap, checkpoint] = own_lines().map(|line| record(&line).severity_number());
+    assert_eq!((started, configured, stopped), (Some(Severity::Info), Some(Severity::Info), Some(Severity::Info)));
     assert_eq!((gap, checkpoint), (Some(Severity::Error), Some(Severity::Info)));
 }
 

@@ -24,6 +24,7 @@ use crate::expiry::{Expiry, Validity};
 
 /// One consistent set: a client certificate with its key, roots, and pins.
 pub struct Trust {
+    series: u32,
     generation: u64,
     client: Option<ClientIdentity>,
     roots: Roots,
@@ -106,13 +107,32 @@ impl Trust {
         resuming.alpn_protocols = vec![b"http/1.1".to_vec()];
         let mut complete = resuming.clone();
         complete.resumption = Resumption::disabled();
-        Ok(Self { generation, client, roots, known, resuming: Arc::new(resuming), complete: Arc::new(complete) })
+        Ok(Self {
+            series: 0,
+            generation,
+            client,
+            roots,
+            known,
+            resuming: Arc::new(resuming),
+            complete: Arc::new(complete),
+        })
     }
 
-    /// Counts the sets from 0. As Pingora's `group_key` it keeps a connection of an older set from serving a new request:
-    /// the pool's own key knows the client certificate by its serial alone, and the roots not at all.
+    /// The same set in the series of this number.
+    fn of_series(self, series: u32) -> Self {
+        Self { series, ..self }
+    }
+
+    /// Counts the sets of a series from 0.
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Pingora's `group_key`, which differs from set to set and from series to series. It keeps a connection of an older set
+    /// from serving a new request: the pool's own key knows the client certificate by its serial alone, and the roots not at
+    /// all.
+    pub fn group_key(&self) -> u64 {
+        u64::from(self.series) << 32 | self.generation & u64::from(u32::MAX)
     }
 
     /// The client certificate, for Pingora.

@@ -1,7 +1,7 @@
 //! The set in force, and the files that it follows.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -18,6 +18,9 @@ use crate::upstream::pin::Pin;
 /// Longest file that is read; a bundle of all public roots has a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
 
+/// How many stores this process has opened.
+static SERIES: AtomicU32 = AtomicU32::new(0);
+
 /// Where a set comes from.
 pub struct TrustSources {
     /// Certificates (PEM) that the upstream's chain must end in; `None` are the system's roots.
@@ -33,6 +36,8 @@ pub struct TrustSources {
 ///
 /// New connections are made from the new set at once; those of the old one are not used for new requests.
 pub struct TrustStore {
+    /// Tells its sets from those of other stores of this process.
+    series: u32,
     server_name: ServerName<'static>,
     sources: TrustSources,
     current: ArcSwap<Trust>,
@@ -65,9 +70,11 @@ impl TrustStore {
     ) -> Result<Self, Vec<TrustFault>> {
         let mut files = Vec::new();
         let Parts { roots, client } = sources.read(&mut files, now)?;
-        let trust = Trust::new(roots, client, &sources.pins, 0).map_err(|fault| vec![fault])?;
+        let series = SERIES.fetch_add(1, Ordering::Relaxed);
+        let trust = Trust::new(roots, client, &sources.pins, 0).map_err(|fault| vec![fault])?.of_series(series);
         let follower = Follower { files, trouble: Trouble::none(), reminder: Reminder::default() };
         Ok(Self {
+            series,
             server_name,
             sources,
             current: ArcSwap::from_pointee(trust),
@@ -159,6 +166,7 @@ impl TrustStore {
         }
         let generation = current.generation() + 1;
         let trust = Trust::new(roots, client, &self.sources.pins, generation).map_err(|fault| vec![fault])?;
+        let trust = trust.of_series(self.series);
         let ends = trust.expiries().iter().map(|expiry| expiry.not_after).min().map(|end| When(end).to_string());
         tell_left_out(&trust);
         self.current.store(Arc::new(trust));

@@ -1,4 +1,4 @@
-//! A stand-in for an OpenTelemetry collector: takes logs by OTLP over HTTP with protobuf bodies, and answers as it is told.
+//! A stand-in for an OpenTelemetry collector: takes logs and traces by OTLP over HTTP with protobuf bodies, and answers as it is told.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,8 +15,11 @@ use hyper_util::server::conn::auto;
 use opentelemetry_proto::tonic::collector::logs::v1::{
     ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
 };
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use prost::Message;
 use rustls::ServerConfig;
 use serde_json::{Value, json};
@@ -52,6 +55,7 @@ pub struct Export {
     pub path: String,
     pub headers: HeaderMap,
     pub logs: ExportLogsServiceRequest,
+    pub traces: ExportTraceServiceRequest,
 }
 
 #[derive(Debug)]
@@ -126,6 +130,29 @@ impl Collector {
             tokio::time::sleep(Duration::from_millis(10)).await; // a poll with a deadline
         }
     }
+
+    /// Every span so far.
+    pub fn spans(&self) -> Vec<Span> {
+        let exports = self.exports().into_iter();
+        let resources = exports.flat_map(|export| export.traces.resource_spans);
+        resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+    }
+
+    /// The spans of the request with our id `request_id`, its own first, once `count` of them have come.
+    pub async fn spans_of(&self, request_id: &str, count: usize) -> Vec<Span> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let mut spans = self.spans();
+            spans.retain(|span| attribute(&span.attributes, "portcullis.request_id") == request_id);
+            if spans.len() >= count {
+                spans.sort_by_key(|span| (span.kind != SpanKind::Server as i32, span.start_time_unix_nano));
+                assert_eq!(spans.len(), count, "{spans:#?}");
+                return spans;
+            }
+            assert!(Instant::now() < deadline, "not {count} spans of {request_id}: {:#?}", self.spans());
+            tokio::time::sleep(Duration::from_millis(10)).await; // a poll with a deadline
+        }
+    }
 }
 
 impl Drop for Collector {
@@ -158,7 +185,12 @@ fn value(value: any_value::Value) -> Value {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    let logs = ExportLogsServiceRequest::decode(body).unwrap();
+    let (mut logs, mut traces) = (ExportLogsServiceRequest::default(), ExportTraceServiceRequest::default());
+    if head.uri.path().ends_with("/v1/traces") {
+        traces = ExportTraceServiceRequest::decode(body).unwrap();
+    } else {
+        logs = ExportLogsServiceRequest::decode(body).unwrap();
+    }
     let reply = *shared.reply.lock().unwrap();
     let mut response = Response::builder().header("content-type", "application/x-protobuf");
     let mut answer = ExportLogsServiceResponse::default();
@@ -177,7 +209,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         Reply::Silence => std::future::pending().await,
     }
     if matches!(reply, Reply::Taken | Reply::InPart(_)) {
-        let export = Export { path: head.uri.path().to_owned(), headers: head.headers, logs };
+        let export = Export { path: head.uri.path().to_owned(), headers: head.headers, logs, traces };
         shared.exports.lock().unwrap().push(export);
     }
     Ok(response.body(Full::new(Bytes::from(answer.encode_to_vec()))).unwrap())

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -20,6 +20,7 @@ pub struct Proxy {
     pub folder: PathBuf,
     admin_url: String,
     pub audit: PathBuf,
+    config: PathBuf,
     process: Process,
 }
 
@@ -78,6 +79,7 @@ impl Proxy {
             token: sandbox.ready.token.clone(),
             audit: folder.join(format!("audit-{name}")),
             folder: folder.to_owned(),
+            config,
             http,
             process,
         }
@@ -102,6 +104,41 @@ impl Proxy {
         let (head, rest) = text.split_once("[upstream]").unwrap();
         let (_, tail) = rest.split_once("[audit]").unwrap();
         format!("{head}{section}\n[audit]{tail}")
+    }
+
+    /// Writes another configuration: `change` makes it of what the file says.
+    pub fn configure(&self, change: impl Fn(&str) -> String) {
+        let text = change(&std::fs::read_to_string(&self.config).unwrap());
+        write_file(self.config.file_name().unwrap().to_str().unwrap(), &text);
+    }
+
+    /// Has the proxy read its configuration again, and waits for what becomes of it.
+    pub async fn reload(&self, outcome: &str) {
+        let before = self.reloads().await;
+        self.process.signal("HUP");
+        let deadline = Instant::now() + Duration::from_secs(120);
+        let after = loop {
+            let after = self.reloads().await;
+            if after != before {
+                break after;
+            }
+            assert!(Instant::now() < deadline, "no reload");
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        };
+        let is_so = |(before, after): (&String, &String)| after != before && after.contains(outcome);
+        assert!(before.iter().zip(&after).any(is_so), "{after:?} after {before:?}: {}", self.log());
+    }
+
+    /// The counts of reloads, by what became of them.
+    async fn reloads(&self) -> Vec<String> {
+        let metrics = self.metrics().await;
+        metrics.lines().filter(|line| line.starts_with("portcullis_config_reloads_total")).map(str::to_owned).collect()
+    }
+
+    /// Writes another configuration, and waits until it is in force.
+    pub async fn reconfigure(&self, change: impl Fn(&str) -> String) {
+        self.configure(change);
+        self.reload("applied").await;
     }
 
     /// Waits until the proxy has keys and addresses.
@@ -182,10 +219,41 @@ impl Proxy {
         records_when(&self.audit, enough).await
     }
 
+    /// Waits until the log has this word.
+    pub async fn until_log(&self, word: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains(word) {
+            assert!(Instant::now() < deadline, "{word} is not in the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+    }
+
+    /// Sends the proxy a signal by its name.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Ends the proxy by this signal.
+    pub fn end(&mut self, signal: &str) -> ExitStatus {
+        self.process.signal(signal);
+        self.process.wait()
+    }
+
     /// Ends the proxy as systemd does.
     pub fn stop(mut self) {
+        assert!(self.end("TERM").success());
+    }
+
+    /// The same, with the whole log.
+    pub async fn stop_and_log(mut self) -> String {
         self.process.signal("TERM");
         assert!(self.process.wait().success());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.log().contains("stopped requests_cut") {
+            assert!(Instant::now() < deadline, "no end of the log: {}", self.log());
+            tokio::time::sleep(Duration::from_millis(5)).await; // a poll with a deadline
+        }
+        self.log()
     }
 
     /// Ends the proxy as a crash does.

@@ -38,7 +38,8 @@ pub(super) struct Filter {
     request_id: Vec<String>,
 }
 
-const EVENTS: [&str; 9] = ["begin", "end", "refused", "answered", "left", "started", "stopped", "gap", "checkpoint"];
+const EVENTS: [&str; 10] =
+    ["begin", "end", "refused", "answered", "left", "started", "configured", "stopped", "gap", "checkpoint"];
 
 impl Filter {
     /// Whether a line is asked for. Lines of the log itself are only where nothing is asked of requests.

@@ -16,7 +16,7 @@ impl Followed {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("revoked.json"), content).unwrap();
         let file = RevocationFile::load(&folder.path().join("revoked.json")).unwrap();
-        Self { follower: file.enforce(Arc::new(Revocations::new())), folder }
+        Self { follower: in_force(file), folder }
     }
 
     fn path(&self) -> PathBuf {
@@ -100,4 +100,11 @@ async fn a_change_is_in_force_within_a_second() {
     assert_eq!(revocations.revoked("okta", "bob", None, None), Some("subject"));
     assert_eq!(*changes.borrow(), revocations.generation());
     following.abort();
+}
+
+fn in_force(file: RevocationFile) -> FileFollower {
+    let revocations = Arc::new(Revocations::new());
+    let follower = file.follow(Arc::clone(&revocations));
+    revocations.adopt(Some(follower.part()), None);
+    follower
 }
