@@ -138,6 +138,20 @@ pub enum Denial {
     /// More requests or refused tokens from one address than the door lets in.
     #[error("the door is closed to the address: {0}")]
     DoorClosed(&'static str),
+    /// The caller or its team is contained, after an alarm.
+    #[error("contained by the rule {rule}")]
+    Contained {
+        /// The rule's name.
+        rule: String,
+    },
+    /// The same, to a rate.
+    #[error("throttled by the rule {rule}")]
+    Throttled {
+        /// The rule's name.
+        rule: String,
+        /// When a retry is worth it.
+        retry_after: Duration,
+    },
     /// A limit of the caller is reached.
     #[error("the limit {limit} on {measure} is reached")]
     LimitReached {
@@ -310,7 +324,7 @@ impl fmt::Display for Feature {
 
 impl Denial {
     /// Every [`reason`](Self::reason).
-    pub const REASONS: [&str; 54] = [
+    pub const REASONS: [&str; 56] = [
         "address_forbidden",
         "credential_missing",
         "credential_conflict",
@@ -365,6 +379,8 @@ impl Denial {
         "upstream_key",
         "internal",
         "stopping",
+        "contained",
+        "contained_rate",
     ];
 
     /// The metric's label and the record's `reason`. These names are part of the contract with dashboards.
@@ -395,6 +411,8 @@ impl Denial {
             Self::FeatureForbidden(feature) => feature.reason(),
             Self::PriceUnknown { .. } => "price_unknown",
             Self::DoorClosed(_) => "door_closed",
+            Self::Contained { .. } => "contained",
+            Self::Throttled { .. } => "contained_rate",
             Self::LimitReached { measure, .. } => match measure {
                 Measure::Requests => "limit_requests",
                 Measure::InputTokens => "limit_input_tokens",
@@ -427,7 +445,11 @@ impl Denial {
     /// The rule that decided, where one did.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::AddressForbidden { rule } | Self::RuleDenied { rule } | Self::HoursForbidden { rule } => Some(rule),
+            Self::AddressForbidden { rule }
+            | Self::RuleDenied { rule }
+            | Self::HoursForbidden { rule }
+            | Self::Contained { rule }
+            | Self::Throttled { rule, .. } => Some(rule),
             Self::LimitReached { limit, .. } | Self::LimitSpent { limit, .. } | Self::StoreUnavailable { limit } => {
                 Some(limit)
             }
@@ -457,11 +479,14 @@ impl Denial {
             | Self::HoursForbidden { .. }
             | Self::ThinkingForbidden { .. }
             | Self::FeatureForbidden(_)
+            | Self::Contained { .. }
             | Self::PriceUnknown { .. } => ErrorType::Permission,
             Self::LimitReached { measure: Measure::Cost, .. } | Self::LimitSpent { measure: Measure::Cost, .. } => {
                 ErrorType::Billing
             }
-            Self::DoorClosed(_) | Self::LimitReached { .. } | Self::LimitSpent { .. } => ErrorType::RateLimit,
+            Self::DoorClosed(_) | Self::Throttled { .. } | Self::LimitReached { .. } | Self::LimitSpent { .. } => {
+                ErrorType::RateLimit
+            }
             Self::EndpointUnknown => ErrorType::NotFound,
             Self::CredentialInUrl
             | Self::RequestMalformed(_)
@@ -533,6 +558,12 @@ impl Denial {
                 format!("The gateway knows no price for the model `{model}`, and you have a cost limit. Ask your administrator.")
             }
             Self::DoorClosed(_) => "Too many requests from your network address.".to_owned(),
+            Self::Contained { .. } => {
+                "Your use is out of the ordinary, and is stopped for a while. Ask your administrator.".to_owned()
+            }
+            Self::Throttled { .. } => {
+                "Your use is out of the ordinary, and is slowed for a while. Ask your administrator.".to_owned()
+            }
             Self::LimitReached { measure, retry_after: Some(_), .. } => format!("Your limit on {measure} is reached."),
             Self::LimitReached { measure, retry_after: None, .. } => {
                 format!("This request alone is above your limit on {measure}.")
@@ -570,6 +601,7 @@ impl Denial {
             | Self::AuditUnavailable
             | Self::Stopping => Some(Duration::from_secs(1)),
             Self::LimitReached { retry_after, .. } => *retry_after,
+            Self::Throttled { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

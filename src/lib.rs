@@ -17,23 +17,29 @@
 //! - [`upstream`]: where it goes
 //! - [`privacy`]: personal data and secrets, found and masked
 //! - [`audit`]: what is written down
+//! - [`anomaly`]: what is out of the ordinary
+//! - [`containment`]: what follows it
 //! - [`telemetry`] and [`admin`]: what ops see
 //! - [`follow`]: files that may change while the proxy runs
+//! - [`handover`]: a new process takes over from the running one
 //! - [`expiry`]: when certificates end, and who is told
 //! - [`denial`]: every reason to refuse
 //!
 //! [`commands`] composes them into the binary.
 
 pub mod admin;
+pub mod anomaly;
 pub mod audit;
 pub mod claude;
 pub mod commands;
 pub mod config;
+pub mod containment;
 pub mod credential;
 pub mod denial;
 pub mod expiry;
 pub mod follow;
 pub mod gateway;
+pub mod handover;
 pub mod identity;
 pub mod limit;
 pub mod listener;

@@ -11,7 +11,9 @@ use http::{Method, Response, StatusCode, header};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
 
+use crate::anomaly::Signals;
 use crate::audit::AuditLog;
+use crate::containment::Containments;
 use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
@@ -72,6 +74,10 @@ pub struct Admin {
     pub binder: Arc<Binder>,
     /// TLS to clients.
     pub tls: Option<Arc<ListenerTls>>,
+    /// What is out of the ordinary.
+    pub signals: Option<Arc<Signals>>,
+    /// What follows it.
+    pub containments: Arc<Containments>,
 }
 
 impl Admin {
@@ -104,6 +110,10 @@ impl Admin {
         self.show_upstream();
         self.show_listener();
         self.show_keys();
+        if let Some(signals) = &self.signals {
+            self.metrics.anomaly.show(&signals.snapshot());
+        }
+        self.metrics.anomaly.show_containments(&self.containments.held(), self.containments.turned_away());
         self.metrics.text()
     }
 }

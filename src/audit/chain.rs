@@ -233,7 +233,7 @@ impl<D: Disk> Drop for Chain<D> {
 }
 
 /// A time as lines have it.
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     // Only a time beyond the year 9999 has no such form.
     OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_else(|_| "9999-12-31T23:59:59Z".to_owned())
 }

@@ -88,6 +88,45 @@ pub(super) struct Gap<'a> {
     pub unsure: u64,
 }
 
+/// A containment has begun, or has ended: what follows an alarm.
+#[derive(Debug, Serialize)]
+pub struct Containment<'a> {
+    /// `contained` or `released`.
+    pub event: &'static str,
+    /// Of the layout.
+    pub version: u32,
+    /// When it was.
+    pub time: &'a str,
+    /// The containment's id.
+    pub containment: &'a str,
+    /// The rule of the configuration that began it.
+    pub rule: &'a str,
+    /// `observe`: it only says what it would do; `enforce`.
+    pub mode: &'static str,
+    /// The signal that was followed.
+    pub signal: &'static str,
+    /// How far it was out of the ordinary: 1 and above.
+    pub score: f64,
+    /// `subject` or `team`.
+    pub kind: &'static str,
+    /// The issuer's configured name.
+    pub issuer: &'a str,
+    /// The caller's or the team's name.
+    pub name: &'a str,
+    /// `throttle`, `restrict` or `refuse`.
+    pub action: &'static str,
+    /// A throttle's rate, or the families of a restriction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// When it began.
+    pub since: &'a str,
+    /// When it is to end.
+    pub until: &'a str,
+    /// Why it ended: `expired` or `lifted`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<&'static str>,
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
 fn is_zero(number: &u64) -> bool {
     *number == 0

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::chain::rfc3339;
-use super::lifecycle::Configured;
+use super::lifecycle::{Configured, Containment};
 use super::options::{Change, Durability, LogRules, OnAuditFailure, Options, Tap};
 use super::outage::Outages;
 use super::record::Record;
@@ -243,6 +243,14 @@ impl AuditLog {
             room.forget(); // it is the writer's now
         }
         sent
+    }
+
+    /// Hands over the line of a containment, waiting for room.
+    pub async fn write_containment(&self, line: &Containment<'_>) {
+        let Ok(json) = serde_json::to_vec(line) else { return self.lose() };
+        if !self.hand_over(room::units(&json), Entry::Record(json)).await {
+            self.lose(); // the log has ended
+        }
     }
 
     /// Counts a request that was refused because it could not be recorded. The count is told by a `gap` line once the log

@@ -31,11 +31,12 @@ pub mod ship;
 pub mod verify;
 mod writer;
 
+pub(crate) use chain::rfc3339;
 pub use checkpoint::Checkpoint;
 pub use hash::{Hash, to_hex};
 pub use host::{host, is_host};
 pub use key::{PublicKey, SigningKey};
-pub use lifecycle::{ChainHead, Found};
+pub use lifecycle::{ChainHead, Containment, Found};
 pub use line::Head;
 pub use log::{AuditLog, OnRecord, Ticket, Unrecorded};
 pub use merkle::Tree;

@@ -163,7 +163,7 @@ fn usage() -> Usage {
 }
 
 /// A line of each event of the log itself.
-pub(crate) fn own_lines() -> [Value; 5] {
+pub(crate) fn own_lines() -> [Value; 7] {
     let time = "2026-11-24T10:00:00.5Z";
     [
         json!({ "seq": 1, "prev": HEAD, "event": "started", "version": VERSION, "time": time, "program": "0.1.0", "pid": 42,
@@ -174,6 +174,12 @@ pub(crate) fn own_lines() -> [Value; 5] {
         json!({ "seq": 9, "prev": HEAD, "event": "stopped", "version": VERSION, "time": time }),
         json!({ "seq": 5, "prev": HEAD, "event": "gap", "version": VERSION, "time": time, "from": time, "to": time,
             "refused": 3, "lost": 0 }),
+        json!({ "seq": 6, "prev": HEAD, "event": "contained", "version": VERSION, "time": time, "containment": "0199c0ff",
+            "rule": "slow down", "mode": "enforce", "signal": "requests", "score": 1.5, "kind": "subject", "issuer": "okta",
+            "name": "alice", "action": "refuse", "since": time, "until": time }),
+        json!({ "seq": 7, "prev": HEAD, "event": "released", "version": VERSION, "time": time, "containment": "0199c0ff",
+            "rule": "slow down", "mode": "observe", "signal": "many_addresses", "score": 1.5, "kind": "team", "issuer": "okta",
+            "name": "red", "action": "throttle", "to": "6/min", "since": time, "until": time, "cause": "lifted" }),
         json!({ "seq": 8, "prev": HEAD, "event": "checkpoint", "version": VERSION, "size": 7, "root": HEAD, "previous": null,
             "closes": true, "log": "edge-1/0", "key": "c0ffee", "public_key": HEAD, "time": time,
             "signature": HEAD.repeat(2) }),

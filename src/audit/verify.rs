@@ -290,8 +290,20 @@ impl Verifier {
 }
 
 /// What a line may tell of. Without this, a last checkpoint that is altered would pass for a record that is not signed yet.
-const EVENTS: &[&[u8]] =
-    &[b"begin", b"end", b"refused", b"answered", b"left", b"started", b"configured", b"stopped", b"gap", b"checkpoint"];
+const EVENTS: &[&[u8]] = &[
+    b"begin",
+    b"end",
+    b"refused",
+    b"answered",
+    b"left",
+    b"started",
+    b"configured",
+    b"stopped",
+    b"gap",
+    b"contained",
+    b"released",
+    b"checkpoint",
+];
 
 /// The way through one segment.
 struct Walk<'f> {

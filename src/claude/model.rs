@@ -37,7 +37,7 @@ impl fmt::Display for Model {
 }
 
 /// A line of models. New releases of a line keep its word in their name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// `claude-haiku-*`, `claude-3-5-haiku-*`
     Haiku,
@@ -69,6 +69,12 @@ impl Family {
                 _ => None,
             })
             .unwrap_or(Self::Other)
+    }
+
+    /// The family with this [`Family::label`].
+    pub fn labelled(label: &str) -> Option<Self> {
+        let all = [Self::Haiku, Self::Sonnet, Self::Opus, Self::Fable, Self::Mythos, Self::Other];
+        all.into_iter().find(|family| family.label() == label)
     }
 
     /// The word, as metrics label it.

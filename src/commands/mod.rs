@@ -3,6 +3,7 @@
 
 mod audit;
 mod check;
+mod contain;
 mod doctor;
 mod explain;
 mod redact;
@@ -37,7 +38,7 @@ const EXAMPLES: &str = "Examples:
 enum Command {
     /// Run the proxy in the foreground
     #[command(
-        after_help = "Example:\n  portcullis serve --config /etc/portcullis/portcullis.toml\n\nThe log goes to stderr; PORTCULLIS_LOG=debug shows more of it."
+        after_help = "Example:\n  portcullis serve --config /etc/portcullis/portcullis.toml\n\nThe log goes to stderr; PORTCULLIS_LOG=debug shows more of it.\nSignals: HUP reads the configuration anew, USR1 turns debug lines on and off, USR2 hands over to the binary that\nis installed now, TERM ends after the requests under way, INT at once."
     )]
     Serve {
         #[command(flatten)]
@@ -45,6 +46,9 @@ enum Command {
         /// How log lines look
         #[arg(long, value_enum, default_value = "json")]
         log: LogFormat,
+        /// Take over from the running process that starts this one, whose socket is the standard input
+        #[arg(long, hide = true)]
+        successor: bool,
     },
     /// Validate everything that serving would need, and name every fault
     #[command(after_help = "Example:\n  portcullis check --config portcullis.toml && systemctl restart portcullis")]
@@ -75,6 +79,9 @@ enum Command {
     /// Check the audit log as an auditor does
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Show and lift what is contained after alarms
+    #[command(subcommand)]
+    Contain(contain::Command),
     /// Mask personal data and secrets in text from stdin to stdout
     #[command(
         after_help = "Examples:\n  portcullis redact < letter.txt\n  portcullis redact --config portcullis.toml --jsonl < cases.jsonl\n\nText is UTF-8. Without --config all detectors run, with tags of a random key."
@@ -98,13 +105,14 @@ impl Cli {
         // Fails only when there is one already, which is the one that is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let outcome = match self.command {
-            Command::Serve { config, log } => serve::command(&config.path, log),
+            Command::Serve { config, log, successor } => serve::command(&config.path, log, successor),
             Command::Check { config } => check::command(&config.path),
             Command::Doctor(arguments) => doctor::command(&arguments),
             Command::Explain(arguments) => explain::command(arguments),
             Command::Sandbox(arguments) => sandbox::command(arguments),
             Command::Token(arguments) => token::command(&arguments),
             Command::Audit(command) => audit::command(command),
+            Command::Contain(command) => contain::command(command),
             Command::Redact(arguments) => redact::command(&arguments),
         };
         match outcome {

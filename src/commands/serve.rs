@@ -1,10 +1,13 @@
 //! `portcullis serve`: composes the rooms into a running proxy.
 
 mod evidence;
+mod heritage;
 mod house;
 mod ready;
 mod reload;
+mod service_manager;
 mod stop;
+mod watch;
 mod work;
 
 use std::net::SocketAddr;
@@ -16,13 +19,16 @@ use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
+use tokio::sync::oneshot;
 
 use self::evidence::Evidence;
+use self::heritage::{Heritage, take_over};
 use self::house::{Built, Ground, House};
-use self::ready::ReadyOnce;
+use self::ready::{OnReady, ReadyOnce};
 use self::reload::{Keeper, Keeping, Seen};
 pub(super) use self::stop::longest as longest_stop;
 use self::stop::{Stop, keep_counts};
+use self::watch::Watch;
 use self::work::Work;
 use super::{Outcome, load};
 use crate::admin::Pages;
@@ -30,17 +36,22 @@ use crate::audit::to_hex;
 use crate::config::Config;
 use crate::credential::keep_from_core_dumps;
 use crate::gateway::{BoundSocket, Corridor, Entrance, MAX_ATTEMPTS, SocketService};
+use crate::handover::{Predecessor, Successor};
 use crate::telemetry::{LogFormat, Metrics, SpanTap, expect_log_signal, init_logs};
 
-pub(super) fn command(path: &Path, log: LogFormat) -> Outcome {
+pub(super) fn command(path: &Path, log: LogFormat, successor: bool) -> Outcome {
     init_logs(log, "warn,portcullis=info");
     if let Err(error) = keep_from_core_dumps() {
         tracing::warn!(%error, "a core dump of this process would show its keys");
     }
     expect_log_signal();
+    let predecessor = successor.then(Predecessor::on_standard_input).transpose();
+    let predecessor =
+        predecessor.map_err(|error| format!("--successor: the standard input has no sockets: {error}"))?;
+    let heir = Heritage::successor();
     let config = load(path)?;
     config.log.level.set();
-    let proxy = Proxy::bind(config)?;
+    let proxy = Proxy { heir, ..Proxy::bind(config, predecessor)? };
     tracing::info!(address = %proxy.address(), admin = %proxy.admin_address(), version = env!("CARGO_PKG_VERSION"), "listening");
     proxy.run(|| tracing::info!("ready"))
 }
@@ -54,13 +65,19 @@ pub(super) struct Proxy {
     /// Where spans go, if requests are traced.
     spans: Option<Arc<SpanTap>>,
     metrics: Arc<Metrics>,
+    /// From whom this process takes over.
+    predecessor: Option<Predecessor>,
+    /// Who may take over from it.
+    heir: Option<Successor>,
 }
 
 impl Proxy {
-    /// Binds the sockets and opens the audit log.
-    pub(super) fn bind(mut config: Config) -> Result<Self, String> {
-        let bind = |address: SocketAddr| {
-            BoundSocket::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))
+    /// Binds the sockets, but those that `predecessor` hands over, and opens the audit log.
+    pub(super) fn bind(mut config: Config, mut predecessor: Option<Predecessor>) -> Result<Self, String> {
+        let mut bind = |address: SocketAddr| {
+            let inherited = predecessor.as_mut().and_then(|predecessor| predecessor.take_socket(address));
+            let bound = inherited.map_or_else(|| BoundSocket::bind(address), BoundSocket::adopt);
+            bound.map_err(|error| format!("cannot listen on {address}: {error}"))
         };
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
@@ -71,7 +88,7 @@ impl Proxy {
         let (evidence, spans) = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;
         config.lasting.also("listen.address", listen.address().to_string());
         config.lasting.also("admin.address", admin.address().to_string());
-        Ok(Self { config, listen, admin, evidence, spans, metrics })
+        Ok(Self { config, listen, admin, evidence, spans, metrics, predecessor, heir: None })
     }
 
     /// Where clients connect.
@@ -88,9 +105,12 @@ impl Proxy {
     ///
     /// A stop ends the process from within; this returns when signals cannot be had, or when that takes too long.
     pub(super) fn run(self, on_ready: impl FnOnce() + Send + 'static) -> Outcome {
-        let Self { config, listen, admin, evidence, spans, metrics } = self;
+        let Self { mut config, listen, admin, evidence, spans, metrics, predecessor, heir } = self;
         let evidence = Arc::new(evidence);
+        let (anomaly, rules) = (config.anomaly.take(), std::mem::take(&mut config.containments));
+        let watch = Arc::new(Watch::open(anomaly, rules, &config.state_directory, evidence.audit.clone())?);
         let ground = Ground {
+            watch: Arc::clone(&watch),
             audit: evidence.audit.clone(),
             metrics: Arc::clone(&metrics),
             in_flight: Arc::default(),
@@ -114,9 +134,24 @@ impl Proxy {
         admin_service.threads = Some(1);
         admin_service.add_tcp(&admin.address().to_string());
 
-        let sockets = server.add_service(SocketService::new(vec![listen, admin]));
+        let shared = [&listen, &admin].map(|socket| socket.share().map_err(|error| error.to_string()));
+        let heritage = Heritage::new(heir, shared.into_iter().collect::<Result<Vec<_>, _>>()?);
+        let is_first = predecessor.is_none();
+        let (open, opened) = predecessor.is_some().then(oneshot::channel).unzip();
+        let sockets = server.add_service(SocketService::new(vec![listen, admin], opened));
         server.add_service(proxy).add_dependency(&sockets);
         server.add_service(admin_service).add_dependency(&sockets);
+        let (counts, log) = (Arc::clone(&limits), Arc::clone(&evidence));
+        let on_ready: OnReady = match predecessor.zip(open) {
+            None => Box::new(on_ready),
+            // It waits for another process: not on a thread of tasks.
+            Some((predecessor, open)) => Box::new(move || {
+                std::thread::spawn(move || {
+                    take_over(predecessor, &counts, &log, open);
+                    on_ready();
+                });
+            }),
+        };
         let keeper = Keeper {
             file,
             ground: Arc::new(ground),
@@ -132,13 +167,17 @@ impl Proxy {
         server.add_service(background_service("upkeep and reload", Keeping(Mutex::new(Some(keeper)))));
         server.add_service(background_service(
             "readiness",
-            ReadyOnce { admin: ready, on_ready: Mutex::new(Some(Box::new(on_ready))) },
+            ReadyOnce { admin: ready, on_ready: Mutex::new(Some(on_ready)) },
         ));
         server.bootstrap();
-        let (counts, log) = (Arc::clone(&limits), Arc::clone(&evidence));
-        let stop = Stop { in_flight, limits: counts, evidence: log, drain, connect };
+        if is_first {
+            service_manager::listening();
+        }
+        let (counts, log, watched) = (Arc::clone(&limits), Arc::clone(&evidence), Arc::clone(&watch));
+        let stop = Stop { heritage, in_flight, limits: counts, evidence: log, watch: watched, drain, connect };
         server.run(RunArgs { shutdown_signal: Box::new(stop) });
         let counted = keep_counts(&limits);
+        watch.keep();
         tracing::info!(counted, "stopped at once");
         if evidence.close() { Ok(()) } else { Err("the audit log could not be written to its end".to_owned()) }
     }

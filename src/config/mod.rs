@@ -3,7 +3,9 @@
 //! [`Config::load`] reads the TOML file and every file that it names, and reports all faults at once. What it returns
 //! needs no further check: certificates match their keys, key sets parse, addresses are addresses.
 
+mod anomaly;
 mod audit;
+mod containment;
 mod door;
 mod fault;
 mod fingerprint;
@@ -97,6 +99,10 @@ pub struct Config {
     pub audit: AuditConfig,
     /// Which personal data is looked for.
     pub privacy: Privacy,
+    /// What is looked for that is out of the ordinary; `None`: nothing.
+    pub anomaly: Option<crate::anomaly::Options>,
+    /// What follows it.
+    pub containments: Vec<crate::containment::Rule>,
     /// Where records and measurements are sent.
     pub telemetry: TelemetryConfig,
     /// How much the operational log tells.
@@ -178,6 +184,8 @@ impl Config {
                 let directory = state.path("directory").unwrap_or_else(|| default_state_directory(state.source()));
                 writable(state, directory)
             });
+            let anomaly = root.table("anomaly", anomaly::read);
+            let containments = containment::read(root, anomaly.is_some());
             let privacy = root.table("privacy", |section| privacy::read(section, state_directory.as_deref()));
             let reload = root.table("reload", reload::read);
             root.refuse_unenforced("cache");
@@ -192,6 +200,8 @@ impl Config {
                 ("listen.drain", format!("{:?}", listen.drain)),
                 ("admin.address", admin.to_string()),
                 ("store", sections.get("store").copied().map(Fingerprint::to_text).unwrap_or_default()),
+                ("anomaly", sections.get("anomaly").copied().map(Fingerprint::to_text).unwrap_or_default()),
+                ("containment", sections.get("containment").copied().map(Fingerprint::to_text).unwrap_or_default()),
                 ("upstream.idle_connections", upstream.idle_connections.to_string()),
                 ("audit.directory", audit.directory.display().to_string()),
                 ("audit.signing_key", signing_key.unwrap_or_default()),
@@ -216,6 +226,8 @@ impl Config {
                 sha256,
                 audit,
                 privacy: privacy?,
+                anomaly,
+                containments: containments?,
                 telemetry: telemetry?,
                 log,
                 state_directory,

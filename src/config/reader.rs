@@ -260,6 +260,14 @@ impl<'d> Section<'d> {
         })
     }
 
+    /// A number, with or without decimals.
+    pub fn decimal(&self, key: &'static str) -> Option<f64> {
+        self.convert(key, "a number", |value| match value.as_float() {
+            Some(float) => float.as_str().parse().ok().filter(|number: &f64| number.is_finite()),
+            None => value.as_integer()?.as_str().parse().ok(),
+        })
+    }
+
     /// A duration such as `"30s"`.
     pub fn duration(&self, key: &'static str) -> Option<Duration> {
         self.convert(key, "a duration such as \"30s\" (ms, s, m, h, d)", |value| units::duration(value.as_str()?))

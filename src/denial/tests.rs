@@ -34,6 +34,8 @@ pub(super) fn all() -> Vec<Denial> {
         Denial::FeatureForbidden(Feature::InferenceGeo(None)),
         Denial::PriceUnknown { model: Model::parse("claude-opus-5").unwrap() },
         Denial::DoorClosed("requests"),
+        Denial::Contained { rule: text() },
+        Denial::Throttled { rule: text(), retry_after: Duration::from_secs(3) },
         reached(Measure::Requests),
         reached(Measure::InputTokens),
         reached(Measure::OutputTokens),

@@ -61,6 +61,7 @@ impl Gateway {
         let Judged { call, body } = self.unless_stopping(self.judge(session, found, &mut ctx.own_time)).await??;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
+        self.admit_contained(caller, call)?;
         let headers = &session.req_header().headers;
         let metered = self.reserve(headers, caller, found, call, body.as_ref().map(|body| &body.bytes)).await?;
         // Listening is the dearest: who has no room is not listened to. A refusal gives back what is reserved.

@@ -11,6 +11,7 @@ mod failure;
 mod listen;
 mod listening;
 mod metering;
+mod observe;
 mod overdue;
 mod own_time;
 mod proxy;
@@ -40,7 +41,9 @@ pub use listening::Listening;
 pub use proxy_protocol::{ProxyProtocol, parse as proxy_header};
 pub use retry::MAX_ATTEMPTS;
 
+use crate::anomaly::Signals;
 use crate::audit::AuditLog;
+use crate::containment::Containments;
 use crate::credential::KeyRing;
 use crate::identity::Issuers;
 use crate::identity::binding::Binder;
@@ -89,6 +92,10 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// What is traced; `None`: nothing is.
     pub tracer: Option<Arc<Tracer>>,
+    /// What is out of the ordinary.
+    pub signals: Option<Arc<Signals>>,
+    /// What follows it.
+    pub containments: Arc<Containments>,
     /// Requests under way.
     pub in_flight: Arc<InFlight>,
     /// Memory for bodies.

@@ -46,22 +46,29 @@ impl Gateway {
         record.status = answered_with(session).map(|status| status.as_u16());
         record.response_bytes = session.body_bytes_sent() as u64;
         self.conclude_stage(ctx, answer, &mut record, &mut family);
-        let exchange = ctx.exchange().map(|exchange| (exchange.first_byte, exchange.first_token)).unwrap_or_default();
+        self.measure(ctx, &record, family, total);
+        self.observe(ctx, &record, family);
+        record
+    }
+
+    /// Counts a request by its record.
+    fn measure(&self, ctx: &mut RequestCtx, record: &Record, family: Option<Family>, total: Duration) {
+        let exchange = ctx.exchange().map(|exchange| (exchange.first_byte, exchange.first_token));
+        let (first_byte, first_token) = exchange.unwrap_or_default();
         self.metrics.request_ended(&EndedRequest {
             endpoint: ctx.found.as_ref().map(|found| found.endpoint.group),
             family,
             status: record.status,
-            outcome: outcome(&record),
+            outcome: outcome(record),
             total,
             own: ctx.decided.filter(|_| record.event != Event::Left).map(|_| ctx.own_time.total()),
-            first_byte: exchange.0,
-            first_token: exchange.1,
+            first_byte,
+            first_token,
         });
         if let (Some(issuer), Some(subject)) = (&record.issuer, &record.subject) {
             let cost = record.cost_micro_usd.map_or(0.0, |micros| dollars(micros * 1000));
             self.metrics.caller(issuer, subject, &record.teams, cost);
         }
-        record
     }
 
     fn conclude_stage(

@@ -142,12 +142,21 @@ impl Ledger {
         })
     }
 
+    /// Everything that counts, but for requests under way: those are whose process they are in.
+    pub fn all(&self) -> Vec<(BucketKey, Bucket)> {
+        let tables = self.lock();
+        let all =
+            [&tables.verified, &tables.claimed].into_iter().flat_map(|table| table.brief.iter().chain(&table.lasting));
+        let counts = all.filter(|(key, bucket)| key.span != Span::UnderWay && bucket.used() > 0);
+        counts.map(|(key, bucket)| (*key, bucket.clone())).collect()
+    }
+
     /// What was not written down after all.
     pub fn mark_changed(&self) {
         self.lock().changed = true;
     }
 
-    /// Takes over what outlived a restart.
+    /// Takes over what outlived a restart, or what another process has counted.
     pub fn restore(&self, buckets: impl IntoIterator<Item = (BucketKey, Bucket)>) {
         let mut tables = self.lock();
         for (key, bucket) in buckets {

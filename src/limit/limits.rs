@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
@@ -18,7 +18,7 @@ use super::reservation::{Place, Reservation, Standing};
 use super::rule::{Bound, OnStoreFailure, Rule};
 use super::shared::{FLUSH, Origin, RENEW, Shared};
 use super::span::{Span, millis, time_of};
-use super::state::StateFile;
+use super::state::{StateFile, parse, to_json};
 use crate::claude::{Answer, Model, Prices};
 use crate::denial::Denial;
 use crate::store::{Store, StoreDown};
@@ -40,6 +40,8 @@ struct Counts {
     state: Option<StateFile>,
     next_lease: AtomicU64,
     local_decisions: AtomicU64,
+    /// Another process counts from now on, and writes the state file.
+    handed_over: AtomicBool,
 }
 
 /// What the store is good for at the moment, for metrics.
@@ -95,6 +97,7 @@ impl Limits {
             state,
             next_lease: AtomicU64::new(1),
             local_decisions: AtomicU64::new(0),
+            handed_over: AtomicBool::new(false),
         };
         Arc::new(Self { rules: Ruleset::new(rules, prices), counts: Arc::new(counts) })
     }
@@ -201,6 +204,25 @@ impl Limits {
     /// end, when no call is under way any more.
     pub async fn flush(&self, within: Duration) -> bool {
         self.counts.flush(within).await
+    }
+
+    /// What this host has counted, for the process that takes over: this one writes the state file no more. What calls
+    /// under way use less than they have reserved stays reserved there; how many are under way is counted by each for its own.
+    pub fn hand_over(&self) -> Vec<u8> {
+        self.counts.hand_over()
+    }
+
+    /// The process that was to take over did not.
+    pub fn take_back(&self) {
+        self.counts.take_back();
+    }
+
+    /// Takes over what another process of this host has counted, of the same version or another.
+    ///
+    /// # Errors
+    /// When it cannot be read; what the state file had is in force then.
+    pub fn take_over(&self, counts: &[u8]) -> Result<(), String> {
+        self.counts.take_over(counts)
     }
 
     /// What the store is good for at the moment; `None` without one.
@@ -355,6 +377,23 @@ impl Counts {
         self.save().await && is_shared
     }
 
+    fn hand_over(&self) -> Vec<u8> {
+        self.handed_over.store(true, Ordering::Relaxed);
+        // Keys and counts always have a form.
+        to_json(&self.ledger.all()).unwrap_or_default()
+    }
+
+    fn take_back(&self) {
+        self.handed_over.store(false, Ordering::Relaxed);
+        self.ledger.mark_changed();
+    }
+
+    fn take_over(&self, counts: &[u8]) -> Result<(), String> {
+        self.ledger.restore(parse(counts)?);
+        self.ledger.mark_changed();
+        Ok(())
+    }
+
     fn store_state(&self) -> Option<StoreState> {
         self.shared.as_ref().map(|shared| StoreState {
             up: shared.store().is_up(),
@@ -366,7 +405,9 @@ impl Counts {
     }
 
     async fn save(&self) -> bool {
-        let Some(state) = &self.state else { return true };
+        let Some(state) = self.state.as_ref().filter(|_| !self.handed_over.load(Ordering::Relaxed)) else {
+            return true;
+        };
         let Some(buckets) = self.ledger.take_changed() else { return true };
         let saved = state.save(buckets).await;
         if !saved {

@@ -80,7 +80,11 @@ impl StateFile {
     }
 }
 
-fn parse(json: &[u8]) -> Result<Vec<(BucketKey, Bucket)>, String> {
+/// Counts as [`to_json`] wrote them.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn parse(json: &[u8]) -> Result<Vec<(BucketKey, Bucket)>, String> {
     let content: Content = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     if content.version != VERSION {
         return Err(format!("has version {}, not {VERSION}", content.version));
@@ -98,9 +102,14 @@ fn parse(json: &[u8]) -> Result<Vec<(BucketKey, Bucket)>, String> {
     Ok(counts)
 }
 
-fn write(path: &Path, partial: &Path, counts: &[(BucketKey, Bucket)]) -> std::io::Result<()> {
+/// Counts as JSON.
+pub(super) fn to_json(counts: &[(BucketKey, Bucket)]) -> serde_json::Result<Vec<u8>> {
     let counts = counts.iter().map(|(key, bucket)| (key.to_string(), bucket.slots().clone())).collect();
-    let json = serde_json::to_vec(&Content { version: VERSION, counts })?;
+    serde_json::to_vec(&Content { version: VERSION, counts })
+}
+
+fn write(path: &Path, partial: &Path, counts: &[(BucketKey, Bucket)]) -> std::io::Result<()> {
+    let json = to_json(counts)?;
     let mut file: File = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(partial)?;
     file.write_all(&json)?;
     file.sync_data()?;

@@ -137,13 +137,18 @@ fn change(change: impl FnOnce(&mut Wanted)) {
 /// Takes SIGUSR1, whose default would end the process, before [`follow_log_signal`] does something about it. Neither Pingora,
 /// which knows it as the sign of a daemon that is ready, nor systemd sends it to a service in the foreground.
 pub fn expect_log_signal() {
+    expect_signal(SignalKind::user_defined1(), "SIGUSR1");
+}
+
+/// Takes a signal whose default would end the process, before somebody does something about it.
+pub fn expect_signal(kind: SignalKind, name: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     let taken = runtime.and_then(|runtime| {
         let _guard = runtime.enter();
-        signal(SignalKind::user_defined1()).map(drop) // tokio keeps the handler for good
+        signal(kind).map(drop) // tokio keeps the handler for good
     });
     if let Err(error) = taken {
-        tracing::warn!(%error, "SIGUSR1 cannot be received, and would end the process");
+        tracing::warn!(%error, signal = name, "a signal cannot be received, and would end the process");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Metrics in Prometheus's conventions. Every label has a closed or bounded set of values.
 
+mod anomaly;
 mod audit;
 mod grid;
 mod otlp;
@@ -19,6 +20,7 @@ use std::time::{Duration, SystemTime};
 
 use prometheus::{Counter, Encoder, Histogram, IntCounter, IntCounterVec, IntGauge, TextEncoder};
 
+pub use self::anomaly::AnomalyMetrics;
 pub use self::audit::AuditMetrics;
 pub use self::otlp::OtlpMetrics;
 use self::process::ProcessMetrics;
@@ -63,6 +65,8 @@ pub struct Metrics {
     pub state: State,
     /// The same of the upstream.
     pub upstream: UpstreamState,
+    /// What is out of the ordinary.
+    pub anomaly: AnomalyMetrics,
     process: ProcessMetrics,
     findings: IntCounterVec,
     upstream_retries: IntCounterVec,
@@ -147,6 +151,7 @@ impl Metrics {
             reload: ReloadMetrics::new(&register)?,
             state: State::new(&register)?,
             upstream: UpstreamState::new(&register)?,
+            anomaly: AnomalyMetrics::new(&register)?,
             process: ProcessMetrics::new(&register)?,
             catalogue,
         })

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // a test may panic
 
+mod anomalies;
 mod audit_chain;
 mod audit_show;
 mod bodies;
@@ -37,5 +38,6 @@ mod store;
 mod streams;
 mod telemetry;
 mod traces;
+mod upgrade;
 mod upstream_faults;
 mod way;

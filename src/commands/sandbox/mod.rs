@@ -61,7 +61,7 @@ pub(super) fn command(arguments: Arguments) -> Outcome {
     };
     let token = token::sign(issuer, None, &claims)?;
     let audit_directory = config.audit.directory.clone();
-    let proxy = Proxy::bind(config)?;
+    let proxy = Proxy::bind(config, None)?;
     // With the ports that were free, `check` and `serve` can be tried on the file too.
     let bound =
         configuration(proxy.address(), arguments.plaintext, &peers).replace(ADMIN, &proxy.admin_address().to_string());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::watch::Watch;
 use super::work::{Job, Subject};
 use crate::admin::{Admin, Readiness};
 use crate::audit::{AuditLog, LogRules};
@@ -23,6 +24,7 @@ use crate::upstream::Upstream;
 /// What is there from the start of a process to its end, whatever its configuration.
 pub(super) struct Ground {
     pub(super) audit: AuditLog,
+    pub(super) watch: Arc<Watch>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) revocations: Arc<Revocations>,
@@ -119,6 +121,8 @@ impl House {
         let same = before.filter(|before| before.upstream == fingerprint).map(|before| &before.gateway);
         let upstream =
             same.map_or_else(|| Arc::new(Upstream::new(&config.upstream)), |same| Arc::clone(&same.upstream));
+        let watch = Arc::clone(&ground.watch);
+        jobs.push(Job::new(Arc::clone(&watch) as Subject, watch.run()));
         let resolving = Arc::clone(&upstream);
         jobs.push(Job::new(Arc::clone(&upstream) as Subject, async move { resolving.upkeep().await }));
         let keys = ring(config.upstream.keys, was, same.is_some());
@@ -150,6 +154,8 @@ impl House {
             tracer: spans
                 .zip(config.telemetry.traces)
                 .map(|(spans, traces)| Arc::new(Tracer::new(traces, listen.trusted_proxies.clone(), spans))),
+            signals: ground.watch.signals.clone(),
+            containments: Arc::clone(&ground.watch.containments),
             in_flight: Arc::clone(&ground.in_flight),
             body_memory: match was {
                 Some(was) => was.body_memory.succeeded_by(listen.max_bodies),
@@ -172,6 +178,8 @@ impl House {
             revocation_set: revoked.set.as_ref().map(|set| Arc::clone(&set.status)),
             limits,
             binder: Arc::clone(&gateway.binder),
+            signals: ground.watch.signals.clone(),
+            containments: Arc::clone(&ground.watch.containments),
             tls,
         };
         let house = Self {

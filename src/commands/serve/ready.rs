@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
+use super::service_manager;
 use crate::admin::Admin;
 
 /// What is called when all is at hand.
@@ -24,9 +25,19 @@ pub(super) struct ReadyOnce {
 impl BackgroundService for ReadyOnce {
     async fn start(&self, _: ShutdownWatch) {
         let mut beat = tokio::time::interval(Duration::from_millis(10));
-        while !self.admin.load().readiness.missing().is_empty() {
+        let mut told = String::new();
+        loop {
+            let missing = self.admin.load().readiness.missing().join(", ");
+            if missing.is_empty() {
+                break;
+            }
+            if missing != told {
+                service_manager::status(&format!("not ready yet: {missing}"));
+                told = missing;
+            }
             beat.tick().await;
         }
+        service_manager::status("serving");
         let on_ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(on_ready) = on_ready {
             on_ready();

@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::evidence::{Evidence, Taps};
 use super::house::{Built, Ground, House, log_rules};
+use super::service_manager;
 use super::work::{Job, Work};
 use crate::admin::Admin;
 use crate::audit::{Change, Hash, to_hex};
@@ -96,6 +97,7 @@ impl Keeper {
         let hangup = signal(SignalKind::hangup());
         self.work = self.work.succeeded_by(std::mem::take(&mut self.jobs));
         tokio::spawn(follow_log_signal());
+        tokio::spawn(service_manager::beat());
         let Ok(hangup) = hangup else {
             tracing::error!("the signal to reload cannot be received");
             return std::future::pending().await;

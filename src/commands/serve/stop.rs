@@ -8,15 +8,23 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::evidence::{self, Evidence};
+use super::heritage::Heritage;
+use super::service_manager;
+use super::watch::Watch;
 use crate::limit::{InFlight, Limits};
 use crate::upstream::ConnectTimeouts;
 
 /// Ends the process: after the requests under way on SIGTERM and SIGQUIT, at once on SIGINT, also when that comes later.
 /// Either way requests that are cut leave their records.
+///
+/// On SIGUSR2 the process is succeeded by a new one, and ends as on SIGTERM once that one serves. If it does not come to that,
+/// everything goes on as before.
 pub(super) struct Stop {
+    pub(super) heritage: Heritage,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) limits: Arc<Limits>,
     pub(super) evidence: Arc<Evidence>,
+    pub(super) watch: Arc<Watch>,
     pub(super) drain: Duration,
     /// How long a connection to the upstream may take.
     pub(super) connect: ConnectTimeouts,
@@ -39,13 +47,17 @@ impl ShutdownSignalWatch for Stop {
             tracing::error!("signals cannot be received");
             return ShutdownSignal::FastShutdown;
         };
+        let upgrade = self.heritage.handed_over(&self.limits, &self.watch);
         let drain = tokio::select! {
-            _ = terminate.recv() => self.drain,
-            _ = quit.recv() => self.drain,
-            _ = interrupt.recv() => Duration::ZERO,
+            () = upgrade => self.drain,
+            _ = terminate.recv() => self.end(self.drain),
+            _ = quit.recv() => self.end(self.drain),
+            _ = interrupt.recv() => self.end(Duration::ZERO),
         };
+        self.heritage.give_up(); // else connections would wait for nobody
         let (in_flight, limits, evidence) =
             (Arc::clone(&self.in_flight), Arc::clone(&self.limits), Arc::clone(&self.evidence));
+        let watch = Arc::clone(&self.watch);
         let cutting = cutting(self.connect);
         tracing::info!(requests = in_flight.count(), "draining");
         let hurried = Arc::clone(&self.in_flight);
@@ -64,6 +76,7 @@ impl ShutdownSignalWatch for Stop {
                 tracing::error!(requests = unrecorded, "requests did not end in time, and their ends are not recorded");
             }
             let counted = keep_counts(&limits);
+            watch.keep();
             let recorded = evidence.close();
             tracing::info!(requests_cut = late, counted, recorded, "stopped");
             if any_cut {
@@ -72,6 +85,13 @@ impl ShutdownSignalWatch for Stop {
             std::process::exit(i32::from(!recorded));
         });
         ShutdownSignal::GracefulTerminate
+    }
+}
+
+impl Stop {
+    fn end(&self, drain: Duration) -> Duration {
+        service_manager::stopping();
+        drain
     }
 }
 

@@ -104,7 +104,7 @@ fn severity_says_how_a_request_went() {
     assert_eq!(severity(&full()), Some(Severity::Error));
     assert_eq!(severity(&minimal(Event::Left)), Some(Severity::Info));
     assert_eq!(severity(&Record { status: Some(200), ..minimal(Event::End) }), Some(Severity::Info));
-    let [started, configured, stopped, gap, checkpoint] = own_lines().map(|line| record(&line).severity_number());
+    let [started, configured, stopped, gap, _, _, checkpoint] = own_lines().map(|line| record(&line).severity_number());
     assert_eq!((started, configured, stopped), (Some(Severity::Info), Some(Severity::Info), Some(Severity::Info)));
     assert_eq!((gap, checkpoint), (Some(Severity::Error), Some(Severity::Info)));
 }

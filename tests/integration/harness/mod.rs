@@ -219,6 +219,11 @@ impl Process {
         self.output.lock().unwrap().clone()
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         assert!(

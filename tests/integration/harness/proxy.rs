@@ -228,6 +228,11 @@ impl Proxy {
         }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Sends the proxy a signal by its name.
     pub fn signal(&self, signal: &str) {
         self.process.signal(signal);

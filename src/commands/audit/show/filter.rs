@@ -38,8 +38,20 @@ pub(super) struct Filter {
     request_id: Vec<String>,
 }
 
-const EVENTS: [&str; 10] =
-    ["begin", "end", "refused", "answered", "left", "started", "configured", "stopped", "gap", "checkpoint"];
+const EVENTS: [&str; 12] = [
+    "begin",
+    "end",
+    "refused",
+    "answered",
+    "left",
+    "started",
+    "configured",
+    "stopped",
+    "gap",
+    "contained",
+    "released",
+    "checkpoint",
+];
 
 impl Filter {
     /// Whether a line is asked for. Lines of the log itself are only where nothing is asked of requests.

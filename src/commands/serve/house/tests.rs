@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::super::watch::Watch;
 use super::super::work::Work;
 use super::*;
 use crate::telemetry::AuditMetrics;
@@ -54,8 +55,10 @@ impl Place {
             std::fs::write(folder.path().join(name), content).unwrap();
         }
         let metrics = Arc::new(Metrics::new().unwrap());
+        let audit = AuditLog::for_tests(AuditMetrics::unregistered().unwrap());
         let ground = Ground {
-            audit: AuditLog::for_tests(AuditMetrics::unregistered().unwrap()),
+            watch: Arc::new(Watch::open(None, Vec::new(), folder.path(), audit.clone()).unwrap()),
+            audit,
             metrics,
             in_flight: Arc::default(),
             revocations: Arc::default(),
