@@ -80,12 +80,13 @@ packages = for tool in $(1); do command -v $$tool >/dev/null || missing=yes; don
 setup:
 	@$(call packages,cmake cc,cmake build-essential)
 
-# Real peers of the tests: Redis, and what the SDKs and the OpenID provider run on. Each alone: a Node.js of its makers
+# Real peers of the tests: Redis, Prometheus, and what the SDKs and the OpenID provider run on. Each alone: a Node.js of its makers
 # conflicts with Debian's npm.
 setup-tests:
 	@$(call packages,python3,python3 python3-venv)
 	@$(call packages,node npm,nodejs npm)
 	@$(call packages,redis-server,redis-server)
+	@$(call packages,promtool prometheus amtool,prometheus prometheus-alertmanager)
 
 tests/idp/node_modules/.package-lock.json: tests/idp/package-lock.json | setup-tests
 	cd tests/idp && npm ci --no-audit --no-fund --loglevel=error

@@ -152,8 +152,9 @@ impl Admin {
     fn show_limits(&self) {
         let state = &self.metrics.state;
         state.limit_counts.set(gauge(self.limits.counts()));
+        state.store_up.reset(); // there may be none
         let Some(store) = self.limits.store_state() else { return };
-        state.store_up.set(i64::from(store.up));
+        state.store_up.with_label_values::<&str>(&[]).set(i64::from(store.up));
         state.store_failures.set(count(store.failures));
         state.store_local_decisions.set(count(store.local_decisions));
         state.store_waiting.set(gauge(store.waiting));

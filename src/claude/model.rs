@@ -54,6 +54,9 @@ pub enum Family {
 }
 
 impl Family {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] = [Self::Haiku, Self::Sonnet, Self::Opus, Self::Fable, Self::Mythos, Self::Other];
+
     /// The family of the model called `name`: that of the first segment between hyphens that is a known word.
     pub fn of(name: &str) -> Self {
         name.split('-')

@@ -180,6 +180,11 @@ impl AnswerReader {
         matches!(&self.body, Body::Sse(events) if events.is_between_events())
     }
 
+    /// Whether the answer is a stream of events.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.body, Body::Sse(_))
+    }
+
     /// What a stream has said of itself so far; `None` for an answer that is no stream.
     pub fn stream_so_far(&self) -> Option<&Answer> {
         matches!(self.body, Body::Sse(_)).then_some(&self.answer)

@@ -82,6 +82,7 @@ impl Proxy {
         let listen = bind(config.listen.address)?;
         let admin = bind(config.admin)?;
         let metrics = Metrics::new().map_err(|error| format!("metrics cannot be registered: {error}"))?;
+        metrics.show_most(config.telemetry.top_subjects, config.telemetry.top_teams);
         let metrics = Arc::new(metrics);
         let Config { audit, telemetry, state_directory, sha256, .. } = &mut config;
         let (evidence, spans) = Evidence::open(audit, telemetry, state_directory, *sha256, &metrics)?;

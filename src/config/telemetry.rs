@@ -15,6 +15,10 @@ pub struct TelemetryConfig {
     pub otlp: Option<OtlpConfig>,
     /// Which requests are traced; `None`: none is. They need a collector.
     pub traces: Option<TracesConfig>,
+    /// Subjects that metrics show by name.
+    pub top_subjects: usize,
+    /// Teams that metrics show by name.
+    pub top_teams: usize,
 }
 
 /// A collector that speaks OTLP over HTTP with protobuf bodies, and what it is told of us.
@@ -39,11 +43,22 @@ pub struct OtlpConfig {
 
 pub(super) fn read(root: &Section<'_>) -> Option<TelemetryConfig> {
     root.table("telemetry", |section| {
+        let top = |key| {
+            let names = section.number(key).unwrap_or(DEFAULT_TOP);
+            if names > MOST_TOP {
+                section.fault(key, "is more than metrics can show", "give at most 1000, or read the audit log");
+            }
+            usize::try_from(names).unwrap_or_default()
+        };
+        let (top_subjects, top_teams) = (top("top_subjects"), top("top_teams"));
         let otlp = otlp(section);
         let traces = section.table("traces", |traces| traces::read(traces, section.has("otlp")));
-        Some(TelemetryConfig { otlp: otlp?, traces: traces? })
+        Some(TelemetryConfig { otlp: otlp?, traces: traces?, top_subjects, top_teams })
     })
 }
+
+const DEFAULT_TOP: u64 = 20;
+const MOST_TOP: u64 = 1000;
 
 #[allow(clippy::option_option)] // none at all, or one that is wrong
 fn otlp(section: &Section<'_>) -> Option<Option<OtlpConfig>> {
@@ -155,6 +170,8 @@ mod tests {
     #[test]
     fn a_collector_is_read_with_its_defaults() {
         assert!(parse("").unwrap().otlp.is_none());
+        let tops = |text: &str| parse(text).map(|config| (config.top_subjects, config.top_teams)).unwrap();
+        assert_eq!((tops(""), tops("[telemetry]\ntop_subjects = 0\ntop_teams = 3")), ((20, 20), (0, 3)));
         let otlp = parse("[telemetry]\notlp = \"http://collector:4318\"").unwrap().otlp.unwrap();
         assert_eq!((otlp.endpoint.as_str(), otlp.logs), ("http://collector:4318/", true));
         assert_eq!((otlp.service_name.as_str(), otlp.queue), ("portcullis", 16 << 20));
@@ -191,6 +208,7 @@ mod tests {
     fn what_cannot_be_used_is_a_fault() {
         let header = "[[telemetry.header]]\nname = \"authorization\"\nsecret = { file = \"token\" }";
         for (text, expected) in [
+            ("top_subjects = 1001", "telemetry.top_subjects: is more than"),
             ("otlp = \"collector:4318\"", "telemetry.otlp: is no URL"),
             ("otlp = \"https://u:p@collector\"", "telemetry.otlp: has more than"),
             ("ca = \"token\"", "telemetry.ca: holds no certificate"),

@@ -78,6 +78,7 @@ fn every_reason_is_its_own_and_documented_with_its_status() {
         let row = row.unwrap_or_else(|| panic!("{} is not in docs/metrics.md", denial.reason()));
         assert!(row.split('|').nth(1).unwrap().contains(&status), "{} is {status}: {row}", denial.reason());
     }
+    assert_eq!(HashSet::from(Denial::REASONS), reasons);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::body;
 use super::client_certificate::client_certificate;
 use super::context::{Exchange, RequestCtx};
 use super::overdue::OverdueWatch;
+use super::own_time::OwnTime;
 use super::receipt::Receipt;
 use super::replay::{self, Watches};
 use super::revoked::{RevocationWatch, revoked_by};
@@ -57,7 +58,7 @@ impl Gateway {
         let found = &*ctx.found.insert(found);
         self.policy.admit(caller, found.endpoint)?;
         refuse_unjudgeable(session, found.endpoint)?;
-        let Judged { call, body } = self.unless_stopping(self.judge(session, found)).await??;
+        let Judged { call, body } = self.unless_stopping(self.judge(session, found, &mut ctx.own_time)).await??;
         let call = &*ctx.call.insert(call);
         let permit = self.authorize(session, caller, found.endpoint, call)?;
         self.admit_contained(caller, call)?;
@@ -150,9 +151,9 @@ impl Gateway {
     }
 
     /// Reads what the request asks for, from its body where it has one.
-    async fn judge(&self, session: &mut Session, found: &Match) -> Result<Judged, Stop> {
+    async fn judge(&self, session: &mut Session, found: &Match, own_time: &mut OwnTime) -> Result<Judged, Stop> {
         match found.endpoint.body {
-            BodyRule::Judged(shape) => self.judge_body(session, shape).await,
+            BodyRule::Judged(shape) => self.judge_body(session, shape, own_time).await,
             BodyRule::Streamed => {
                 self.admit_upload(session)?;
                 session.set_read_timeout(Some(self.bounds.body_timeout));
@@ -187,9 +188,9 @@ impl Gateway {
     }
 
     /// Holds the whole body and reads what policy decides on.
-    async fn judge_body(&self, session: &mut Session, shape: Shape) -> Result<Judged, Stop> {
+    async fn judge_body(&self, session: &mut Session, shape: Shape, own_time: &mut OwnTime) -> Result<Judged, Stop> {
         let mut held = self.body_memory.hold();
-        let (bytes, digest) = body::read_whole(session, &mut held, &self.bounds).await?;
+        let (bytes, digest) = body::read_whole(session, &mut held, &self.bounds, own_time).await?;
         let call = match shape {
             // Such as `cancel`, which takes a body or none.
             Shape::Resource if bytes.is_empty() => Peek::default(),

@@ -7,16 +7,18 @@ use pingora_proxy::Session;
 use sha2::{Digest, Sha256};
 
 use super::admission::Stop;
+use super::own_time::OwnTime;
 use super::{Bounds, failure};
 use crate::denial::Denial;
 use crate::limit::Held;
 
 /// Reads the body, each byte counted in `held` as it arrives, so that a client cannot reserve what it never sends. Returns
-/// it with its SHA-256.
+/// it with its SHA-256. The time in which nothing came is the client's.
 pub(super) async fn read_whole(
     session: &mut Session,
     held: &mut Held,
     bounds: &Bounds,
+    own_time: &mut OwnTime,
 ) -> Result<(Bytes, [u8; 32]), Stop> {
     let limit = bounds.max_body;
     let announced = announced_length(session);
@@ -32,7 +34,9 @@ pub(super) async fn read_whole(
     let mut first = Bytes::new();
     let mut digest = Sha256::new();
     loop {
+        own_time.rest();
         let chunk = session.downstream_session.read_request_body().await;
+        own_time.work();
         let Some(chunk) = chunk.map_err(of_reading)? else { break };
         if chunk.len() > limit.saturating_sub(first.len() + whole.len()) {
             return Err(Denial::BodyTooLarge { limit }.into());

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::metering::Metered;
 use super::overdue::Progress;
+use super::own_time::OwnTime;
 use super::receipt::Receipt;
 use super::retry::Again;
 use crate::audit::{LimitLeft, OnRecord, Ticket};
@@ -21,7 +22,7 @@ use crate::identity::Caller;
 use crate::limit::{Held, InFlightGuard};
 use crate::policy::Permit;
 use crate::privacy::{AnswerWords, Said};
-use crate::telemetry::{Attempt, Trace};
+use crate::telemetry::{Attempt, StreamGuard, Trace};
 use crate::upstream::{Lease, Report};
 
 /// One request under way.
@@ -49,6 +50,8 @@ pub struct RequestCtx {
     /// The real session while a [`Replay`](super::replay::Replay) stands in for it.
     pub(super) real_session: RealSession,
     pub(super) decided: Option<Duration>,
+    /// The proxy's own share of its time.
+    pub(super) own_time: OwnTime,
     /// When it ended.
     pub(super) ended: Option<Duration>,
     /// What it is traced as, once others are told of it.
@@ -119,6 +122,8 @@ pub(super) struct Exchange {
     pub(super) status: Option<StatusCode>,
     /// Reads the answer beside the relay.
     pub(super) reader: Option<AnswerReader>,
+    /// Counts it while it streams.
+    pub(super) stream: Option<StreamGuard>,
     /// What it says.
     pub(super) words: Option<AnswerWords>,
     /// An answer that is changed before it goes on, and so is held until it is whole.
@@ -177,6 +182,7 @@ impl Exchange {
             first_token: None,
             status: None,
             reader: None,
+            stream: None,
             words: None,
             rewrite: None,
             ended: false,
@@ -210,9 +216,10 @@ impl Exchange {
 
 impl RequestCtx {
     pub(super) fn new(in_flight: InFlightGuard) -> Self {
+        let arrived = Instant::now();
         Self {
             id: format!("pcl_{}", Uuid::now_v7().simple()),
-            arrived: Instant::now(),
+            arrived,
             time: SystemTime::now(),
             address: None,
             caller: None,
@@ -223,6 +230,7 @@ impl RequestCtx {
             body_length: 0,
             real_session: RealSession::default(),
             decided: None,
+            own_time: OwnTime::at_work_since(arrived),
             ended: None,
             trace: None,
             trace_answer: None,

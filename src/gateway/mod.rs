@@ -13,6 +13,7 @@ mod listening;
 mod metering;
 mod observe;
 mod overdue;
+mod own_time;
 mod proxy;
 mod proxy_protocol;
 mod receipt;

@@ -19,7 +19,7 @@ use super::revoked::{REVOKED, revoked_by};
 use super::stopping::{LAST_WORDS, is_stopping};
 use super::{Gateway, answer, failure, metering, replay, request, response};
 use crate::audit::{Record, Unrecorded};
-use crate::claude::{self, BodyRule};
+use crate::claude::{AnswerReader, BodyRule, error_event};
 use crate::denial::{Denial, Overdue};
 use crate::identity::Bearer;
 use crate::upstream::{Lease, Report};
@@ -74,6 +74,7 @@ impl Gateway {
     }
 
     pub(super) async fn upstream_peer(&self, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        ctx.own_time.work();
         // Before a key and a connection are taken: neither is to wait for the disk.
         if let Err(denial) = await_record(ctx).await {
             return Err(stop(ctx, denial));
@@ -99,6 +100,7 @@ impl Gateway {
                     None => self.upstream.budget().request(),
                     Some(again) => self.metrics.upstream_retry(again.label()),
                 }
+                ctx.own_time.rest(); // it is connected
                 Ok(Box::new(peer))
             }
             Err(denial) => Err(stop(ctx, denial)),
@@ -129,6 +131,7 @@ impl Gateway {
         digest: Option<&Digest>,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        self.metrics.connected(reused, ctx.own_time.work());
         let after = ctx.arrived.elapsed();
         if let Some(address) = ctx.exchange().and_then(|exchange| exchange.lease.as_ref()).map(Lease::address) {
             let shown = digest.and_then(|digest| digest.ssl_digest.as_ref());
@@ -173,6 +176,7 @@ impl Gateway {
         key.inject(&exchange.permit, on_record, &mut request)?;
         self.tell_upstream(session, ctx, &mut request)?;
         *upstream_request = request;
+        ctx.own_time.rest(); // it is sent, and worked on
         Ok(())
     }
 
@@ -197,15 +201,18 @@ impl Gateway {
         upstream_response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
+        ctx.own_time.work();
         let query = session.req_header().uri.query().unwrap_or_default();
         if !upstream_response.status.is_informational() && self.judge_key(ctx, upstream_response) {
             return Err(Error::new(KEY_REFUSED));
         }
         match response::take_head(ctx, upstream_response, query) {
             Ok(()) => {
-                if let Some(after) = ctx.exchange().and_then(|exchange| exchange.first_byte) {
-                    self.metrics.first_byte(after);
+                let streams = |exchange: &&mut Exchange| exchange.reader.as_ref().is_some_and(AnswerReader::is_stream);
+                if let Some(exchange) = ctx.exchange().filter(streams) {
+                    exchange.stream = Some(self.metrics.stream());
                 }
+                ctx.own_time.rest();
                 Ok(())
             }
             Err(denial) => Err(stop(ctx, denial)),
@@ -218,6 +225,7 @@ impl Gateway {
         end: bool,
         ctx: &mut RequestCtx,
     ) -> Result<Option<Duration>> {
+        ctx.own_time.work();
         let heard = (self.listening.listener(), ctx.arrived);
         let taken = match (&mut ctx.stage, &ctx.caller) {
             (Stage::Permitted(exchange), Some(caller)) => {
@@ -225,6 +233,7 @@ impl Gateway {
             }
             _ => Ok(()),
         };
+        ctx.own_time.rest();
         match taken {
             Ok(()) => Ok(None),
             Err(denial) => Err(stop(ctx, denial)),
@@ -280,6 +289,7 @@ impl Gateway {
         error: &Error,
         ctx: &mut RequestCtx,
     ) -> FailToProxy {
+        ctx.own_time.rest();
         let told = match &ctx.stage {
             Stage::Permitted(exchange) => exchange.failure.clone(),
             Stage::Refused(denial) => Some(denial.clone()),
@@ -314,7 +324,7 @@ impl Gateway {
 
     pub(super) async fn logging(&self, session: &mut Session, ctx: &mut RequestCtx) {
         replay::remove(session, &ctx.real_session);
-        let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(claude::AnswerReader::answer);
+        let answer = ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).map(AnswerReader::answer);
         metering::settle(ctx, answer.as_ref());
         let words = ctx.exchange().and_then(|exchange| exchange.words.take());
         let mut record = self.conclude(session, ctx, answer);
@@ -390,6 +400,7 @@ impl Gateway {
 
     /// Refuses a request; the answer is written then.
     async fn refuse(&self, session: &mut Session, ctx: &mut RequestCtx, denial: Denial) -> Result<bool> {
+        ctx.own_time.rest(); // to be told takes as long as the client takes
         let written = answer::deny(session, &denial, ctx, self.in_flight.watch()).await;
         ctx.stage = Stage::Refused(denial);
         written.map(|()| true)
@@ -473,12 +484,10 @@ fn stop(ctx: &mut RequestCtx, denial: Denial) -> Box<Error> {
 /// Ends an answer that has begun. A stream between two events gets an `error` event and its end, as the API itself does
 /// it, which SDKs raise; any other answer just breaks, so that nobody takes half of it for the whole.
 async fn break_off(session: &mut Session, denial: &Denial, ctx: &mut RequestCtx) -> Result<()> {
-    let at_event_end = ctx
-        .exchange()
-        .and_then(|exchange| exchange.reader.as_ref())
-        .is_some_and(claude::AnswerReader::is_between_events);
+    let at_event_end =
+        ctx.exchange().and_then(|exchange| exchange.reader.as_ref()).is_some_and(AnswerReader::is_between_events);
     if at_event_end {
-        let event = claude::error_event(denial.error_type(), &denial.message(), &ctx.id);
+        let event = error_event(denial.error_type(), &denial.message(), &ctx.id);
         if let Some(exchange) = ctx.exchange() {
             exchange.receipt.add(&event);
         }

@@ -14,6 +14,7 @@ use crate::audit::{Closer, Decision, Event, LimitLeft, Record, Unrecorded, to_he
 use crate::claude::{Answer, Family, Model, Usage};
 use crate::denial::Denial;
 use crate::limit::{Measure, Standing};
+use crate::telemetry::{EndedRequest, RequestOutcome};
 
 impl Gateway {
     /// Hands the `begin` line of a permitted request to the log. It may go upstream when the line is on record.
@@ -45,9 +46,29 @@ impl Gateway {
         record.status = answered_with(session).map(|status| status.as_u16());
         record.response_bytes = session.body_bytes_sent() as u64;
         self.conclude_stage(ctx, answer, &mut record, &mut family);
-        self.metrics.request_ended(record.endpoint, family, record.status, total);
+        self.measure(ctx, &record, family, total);
         self.observe(ctx, &record, family);
         record
+    }
+
+    /// Counts a request by its record.
+    fn measure(&self, ctx: &mut RequestCtx, record: &Record, family: Option<Family>, total: Duration) {
+        let exchange = ctx.exchange().map(|exchange| (exchange.first_byte, exchange.first_token));
+        let (first_byte, first_token) = exchange.unwrap_or_default();
+        self.metrics.request_ended(&EndedRequest {
+            endpoint: ctx.found.as_ref().map(|found| found.endpoint.group),
+            family,
+            status: record.status,
+            outcome: outcome(record),
+            total,
+            own: ctx.decided.filter(|_| record.event != Event::Left).map(|_| ctx.own_time.total()),
+            first_byte,
+            first_token,
+        });
+        if let (Some(issuer), Some(subject)) = (&record.issuer, &record.subject) {
+            let cost = record.cost_micro_usd.map_or(0.0, |micros| dollars(micros * 1000));
+            self.metrics.caller(issuer, subject, &record.teams, cost);
+        }
     }
 
     fn conclude_stage(
@@ -167,6 +188,17 @@ fn note_exchange(exchange: &Exchange, record: &mut Record) {
     record.timings.connected_ms = exchange.connected.map(millis);
     record.timings.first_byte_ms = exchange.first_byte.map(millis);
     record.timings.first_token_ms = exchange.first_token.map(millis);
+}
+
+/// What became of a request, for metrics.
+fn outcome(record: &Record) -> RequestOutcome {
+    match record.event {
+        Event::Answered => RequestOutcome::Answered,
+        Event::Refused => RequestOutcome::Refused,
+        Event::End if record.complete => RequestOutcome::Completed,
+        Event::End if record.closed_by != Some(Closer::Client) => RequestOutcome::Failed,
+        Event::End | Event::Begin | Event::Left => RequestOutcome::ClientLeft,
+    }
 }
 
 fn limits_left(standing: &[Standing]) -> Vec<LimitLeft> {

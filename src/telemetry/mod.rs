@@ -8,7 +8,8 @@ mod unknown_names;
 
 pub use logs::{LogFormat, LogLevel, expect_log_signal, expect_signal, follow_log_signal, init_logs};
 pub use metrics::{
-    AnomalyMetrics, AuditMetrics, Metrics, OtlpMetrics, ReloadMetrics, ReloadOutcome, ShipMetrics, State, UpstreamState,
+    AnomalyMetrics, AuditMetrics, EndedRequest, Metrics, OtlpMetrics, ReloadMetrics, ReloadOutcome, RequestOutcome,
+    ShipMetrics, State, StreamGuard, UpstreamState,
 };
 pub use otlp::{LogExport, LogTap, Origin, SpanExport, SpanTap};
 pub use trace::{Attempt, AttemptEnd, Route, Trace, TraceParent, Tracer, attempt_error, request_error};

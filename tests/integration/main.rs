@@ -19,6 +19,7 @@ mod identity;
 mod keys;
 mod limits;
 mod logs;
+mod monitoring;
 mod names;
 mod pins;
 mod policy;

@@ -92,7 +92,8 @@ pub enum EndpointGroup {
 }
 
 impl EndpointGroup {
-    const ALL: [Self; 17] = [
+    /// All of them, in order.
+    pub const ALL: [Self; 17] = [
         Self::Messages,
         Self::CountTokens,
         Self::Batches,

@@ -122,8 +122,9 @@ impl Evidence {
     /// Takes what `config` says of the carriers out of it, as far as these sections of it have changed.
     pub(super) fn carriers_of(config: &mut Config, changed: &[String]) -> Asked {
         let has_changed = |section: &str| changed.iter().any(|name| name == section);
-        let traces = config.telemetry.traces.clone();
-        let telemetry = std::mem::replace(&mut config.telemetry, TelemetryConfig { otlp: None, traces });
+        let TelemetryConfig { ref traces, top_subjects, top_teams, .. } = config.telemetry;
+        let rest = TelemetryConfig { otlp: None, traces: traces.clone(), top_subjects, top_teams };
+        let telemetry = std::mem::replace(&mut config.telemetry, rest);
         Asked {
             export: has_changed("telemetry").then_some(telemetry),
             ship: has_changed("audit").then(|| (config.audit.ship.take(), config.audit.keep)),

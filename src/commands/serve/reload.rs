@@ -141,6 +141,7 @@ impl Keeper {
         }
         let (sha256, on_change, rules) = (config.sha256, config.reload.on_change, log_rules(&config.audit));
         let level = config.log.level;
+        let (subjects, teams) = (config.telemetry.top_subjects, config.telemetry.top_teams);
         let asked = Evidence::carriers_of(&mut config, &changed);
         let evidence = Arc::clone(&self.evidence);
         let (carriers, taps) = blocking(move || evidence.prepare(asked)).await??;
@@ -168,6 +169,7 @@ impl Keeper {
 
         // From here on all of it is done.
         level.set();
+        self.ground.metrics.show_most(subjects, teams);
         if !house.has_revocations_of(&self.house) {
             house.enforce_revocations();
         }

@@ -35,12 +35,12 @@ impl AnomalyMetrics {
             observed: floats("portcullis_anomaly_observed", "What was seen in a minute of late")?,
             learning: gauges("portcullis_anomaly_learning", "1 while a series only learns")?,
             active: gauges("portcullis_anomaly_active", "1 while an alarm lasts")?,
-            alarms: register.gauges(
+            alarms: register.totals(
                 "portcullis_anomaly_alarms_total",
                 "Alarms that have begun",
                 &["signal", "kind"],
             )?,
-            first_uses: register.gauges(
+            first_uses: register.totals(
                 "portcullis_anomaly_first_uses_total",
                 "First uses of a model family by a caller",
                 &["model_family"],
@@ -50,7 +50,7 @@ impl AnomalyMetrics {
                 "Containments in force, by mode and action",
                 &["mode", "action"],
             )?,
-            turned_away: register.gauge(
+            turned_away: register.total(
                 "portcullis_containments_turned_away_total",
                 "Alarms that were not followed because there are as many containments as may be",
             )?,

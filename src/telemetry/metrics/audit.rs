@@ -2,7 +2,7 @@
 
 use prometheus::{Histogram, IntCounter, IntGauge, Result};
 
-use super::register::Register;
+use super::register::{Catalogue, Register};
 
 /// Counts of the audit log. Cheap to clone; clones count together.
 #[derive(Clone)]
@@ -59,6 +59,6 @@ impl AuditMetrics {
     /// # Errors
     /// As [`Metrics::new`](super::Metrics::new).
     pub fn unregistered() -> Result<Self> {
-        Self::new(&Register(&prometheus::Registry::new()))
+        Self::new(&Register(&Catalogue::default()))
     }
 }

@@ -28,8 +28,8 @@ pub struct State {
     pub proofs_forgotten: IntGauge,
     /// Counts of limits in memory.
     pub limit_counts: IntGauge,
-    /// 1 while the shared store answers.
-    pub store_up: IntGauge,
+    /// 1 while the shared store answers; shown only where there is one.
+    pub store_up: IntGaugeVec,
     /// Calls to the store that failed.
     pub store_failures: IntGauge,
     /// Calls whose limits were decided without the store.
@@ -47,6 +47,7 @@ pub struct State {
 impl State {
     pub(super) fn new(register: &Register<'_>) -> Result<Self> {
         let gauge = |name: &str, help: &str| register.gauge(name, help);
+        let total = |name: &str, help: &str| register.total(name, help);
         Ok(Self {
             in_flight: gauge("portcullis_requests_in_flight", "Requests under way")?,
             body_bytes: gauge("portcullis_request_body_held_bytes", "Bytes of request bodies held")?,
@@ -66,24 +67,24 @@ impl State {
                 "Time since an issuer's keys were fetched",
                 &["issuer"],
             )?,
-            jwks_fetch_failures: register.gauges(
+            jwks_fetch_failures: register.totals(
                 "portcullis_jwks_fetch_failures_total",
                 "Fetches of an issuer's keys that failed",
                 &["issuer"],
             )?,
-            proofs_forgotten: gauge(
+            proofs_forgotten: total(
                 "portcullis_dpop_proofs_forgotten_total",
                 "DPoP proofs that were forgotten while they could still be replayed",
             )?,
             limit_counts: gauge("portcullis_limit_counts", "Counts of limits that are kept in memory")?,
-            store_up: gauge("portcullis_store_up", "1 while the shared store answers; 0 also where there is none")?,
-            store_failures: gauge("portcullis_store_failures_total", "Calls to the shared store that failed")?,
-            store_local_decisions: gauge(
+            store_up: register.gauges("portcullis_store_up", "1 while the shared store answers", &[])?,
+            store_failures: total("portcullis_store_failures_total", "Calls to the shared store that failed")?,
+            store_local_decisions: total(
                 "portcullis_store_local_decisions_total",
                 "Calls whose limits were decided without the shared store",
             )?,
             store_waiting: gauge("portcullis_store_waiting", "Corrections that wait for the shared store")?,
-            listener_reloads: gauge(
+            listener_reloads: total(
                 "portcullis_listener_certificate_reloads_total",
                 "Sets of certificates that the listener took over from its files",
             )?,
@@ -91,7 +92,7 @@ impl State {
                 "portcullis_listener_certificates_faulty",
                 "1 while the listener's certificate files do not fit, and an older set is in force",
             )?,
-            store_lost: gauge(
+            store_lost: total(
                 "portcullis_store_lost_total",
                 "Corrections that there was no room for while the shared store was away",
             )?,

@@ -56,7 +56,7 @@ impl UpstreamState {
                 "Requests under way to an upstream address",
                 &["address"],
             )?,
-            ejections: register.gauges(
+            ejections: register.totals(
                 "portcullis_upstream_ejections_total",
                 "Ejections of upstream addresses, by cause",
                 &["cause"],
@@ -66,30 +66,30 @@ impl UpstreamState {
                 "Addresses that an endpoint has now and that may not be used",
                 &["endpoint"],
             )?,
-            refused: register.gauge(
+            refused: register.total(
                 "portcullis_upstream_refused_addresses_total",
                 "Addresses that were refused in answers of name servers",
             )?,
             lookup_failures: register
-                .gauge("portcullis_upstream_lookup_failures_total", "Lookups of upstream names that failed")?,
+                .total("portcullis_upstream_lookup_failures_total", "Lookups of upstream names that failed")?,
             retries_refused: register
-                .gauge("portcullis_upstream_retries_refused_total", "Retries that there was no budget for")?,
+                .total("portcullis_upstream_retries_refused_total", "Retries that there was no budget for")?,
             key_state: register.gauges(
                 "portcullis_upstream_key_state",
                 "1 for the state that an upstream key is in",
                 &["key", "state"],
             )?,
-            key_requests: register.gauges(
+            key_requests: register.totals(
                 "portcullis_upstream_key_requests_total",
                 "Attempts that an upstream key was chosen for",
                 &["key"],
             )?,
-            key_refusals: register.gauges(
+            key_refusals: register.totals(
                 "portcullis_upstream_key_refusals_total",
                 "Answers 401 and 403 of the upstream to a key",
                 &["key"],
             )?,
-            key_rotations: register.gauges(
+            key_rotations: register.totals(
                 "portcullis_upstream_key_rotations_total",
                 "Changes of an upstream key's material",
                 &["key"],
@@ -109,7 +109,7 @@ impl UpstreamState {
                 "When a certificate ends",
                 &["certificate"],
             )?,
-            certificate_reloads: register.gauge(
+            certificate_reloads: register.total(
                 "portcullis_upstream_certificate_reloads_total",
                 "Changes of the upstream's CA and of our client certificate that were taken over",
             )?,

@@ -5,6 +5,7 @@ pub mod collector;
 pub mod dns;
 pub mod load;
 pub mod namespace;
+pub mod prometheus;
 mod proxy;
 mod records;
 pub mod redis;
