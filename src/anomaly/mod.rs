@@ -2,7 +2,7 @@
 //! before.
 //!
 //! [`Signals::observe`] counts each request as it ends; [`Signals::beat`], every few seconds, turns the counts into scores
-//! against each series' own baseline ([`baseline`], [`spread`], [`tail`]). Time is passed in. docs/anomalies.md says what is
+//! against each series' own baseline (`baseline`, `spread`, `tail`). Time is passed in. docs/anomalies.md says what is
 //! found at which scale.
 
 mod baseline;

@@ -1,6 +1,6 @@
 //! Personal data and secrets in text: found, counted, masked.
 //!
-//! A text is read in its [plain form](fold): escapes, entities and characters that stand for plainer ones are resolved.
+//! A text is read in its plain form: escapes, entities and characters that stand for plainer ones are resolved.
 //!
 //! One pass finds where something may begin: an Aho-Corasick automaton over the literals of all rules
 //! and a scan for digits, `@`, `:` and `-`. Only there a pattern or a reader is tried, each over a bounded stretch, and what it
