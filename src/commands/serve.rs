@@ -126,16 +126,20 @@ impl Proxy {
         let (seen, limits) = (Seen::of(&house), Arc::clone(&house.gateway.limits));
         let (in_flight, ready) = (Arc::clone(&ground.in_flight), Arc::clone(&seen.admin));
 
+        let shared = [&listen, &admin].map(|socket| socket.share().map_err(|error| error.to_string()));
+        let heritage = Heritage::new(heir, shared.into_iter().collect::<Result<Vec<_>, _>>()?);
         let mut server = Server::new_with_opt_and_conf(None, conf);
-        let proxy = Entrance::new(http_proxy(&server.configuration, Corridor::new(&seen.gateway)), &seen.gateway);
+        let proxy = Entrance::new(
+            http_proxy(&server.configuration, Corridor::new(&seen.gateway)),
+            &seen.gateway,
+            heritage.succeeded(),
+        );
         let mut proxy = Service::new("proxy".to_owned(), proxy);
         proxy.add_tcp(&listen.address().to_string());
         let mut admin_service = Service::new("admin".to_owned(), Pages(Arc::clone(&seen.admin)));
         admin_service.threads = Some(1);
         admin_service.add_tcp(&admin.address().to_string());
 
-        let shared = [&listen, &admin].map(|socket| socket.share().map_err(|error| error.to_string()));
-        let heritage = Heritage::new(heir, shared.into_iter().collect::<Result<Vec<_>, _>>()?);
         let is_first = predecessor.is_none();
         let (open, opened) = predecessor.is_some().then(oneshot::channel).unzip();
         let sockets = server.add_service(SocketService::new(vec![listen, admin], opened));

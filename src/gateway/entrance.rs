@@ -4,6 +4,7 @@
 //! reload changes them, and sessions that began under another certificate authority are not resumed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,9 @@ use tokio::time::timeout;
 use super::Current;
 use super::proxy_protocol::HeaderRefused;
 
+/// How long connections are left for a last request after another process has taken over: each answer says that its connection
+/// closes, and SDKs close their own when they were idle for 5 s.
+pub const PARTING: Duration = Duration::from_secs(5);
 /// Time for a TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -24,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Entrance<A> {
     app: Arc<A>,
     current: Current,
+    /// Another process takes the connections that come.
+    succeeded: Arc<AtomicBool>,
 }
 
 /// Why a connection is closed.
@@ -40,9 +46,9 @@ enum Closed {
 }
 
 impl<A> Entrance<A> {
-    /// The application `app`.
-    pub fn new(app: A, current: &Current) -> Self {
-        Self { app: Arc::new(app), current: Arc::clone(current) }
+    /// The application `app`. Once `succeeded` is set, a stop leaves connections for [`PARTING`].
+    pub fn new(app: A, current: &Current, succeeded: &Arc<AtomicBool>) -> Self {
+        Self { app: Arc::new(app), current: Arc::clone(current), succeeded: Arc::clone(succeeded) }
     }
 
     async fn admit(&self, mut stream: Stream) -> Result<Stream, Closed> {
@@ -74,7 +80,11 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Entrance<A> {
         }
     }
 
+    /// Pingora closes idle connections here, and with them requests that have just been written to them.
     async fn cleanup(&self) {
+        if self.succeeded.load(Ordering::Relaxed) {
+            tokio::time::sleep(PARTING).await;
+        }
         self.app.cleanup().await;
     }
 }

@@ -35,7 +35,7 @@ use ipnet::IpNet;
 
 pub use context::RequestCtx;
 pub use corridor::{Corridor, Passage};
-pub use entrance::Entrance;
+pub use entrance::{Entrance, PARTING};
 pub use listen::{BoundSocket, SocketService};
 pub use listening::Listening;
 pub use proxy_protocol::{ProxyProtocol, parse as proxy_header};

@@ -1,6 +1,8 @@
 //! A new process takes over from the running one.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
@@ -131,5 +133,38 @@ async fn where_no_process_can_take_over_the_old_one_goes_on() {
     std::fs::write(&config, text).unwrap();
     line.upgrade().await;
     assert_eq!(proxy.post(&proxy.token, &message(HAIKU)).await.status(), StatusCode::OK);
+    line.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_clients_keep_lose_no_request() {
+    let proxy = Proxy::with("upgrade-kept", "").await;
+    let mut line = Line::of(&proxy);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let call = http.post(format!("{}/v1/messages", proxy.base_url)).bearer_auth(&proxy.token);
+            let call = call.header("anthropic-version", "2023-06-01").header("content-type", "application/json");
+            let (call, over) = (call.body(message(HAIKU).to_string()), Arc::clone(&over));
+            tokio::spawn(async move {
+                let mut calls = 0;
+                while !over.load(Ordering::Relaxed) {
+                    let answer = call.try_clone().unwrap().send().await.unwrap();
+                    assert_eq!(answer.status(), StatusCode::OK);
+                    answer.bytes().await.unwrap();
+                    calls += 1;
+                }
+                calls
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        line.upgrade().await;
+    }
+    over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.await.unwrap() > 3);
+    }
     line.stop().await;
 }

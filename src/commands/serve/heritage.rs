@@ -1,6 +1,7 @@
 //! A new process takes over from this one, and this one from the one before it.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,12 +20,18 @@ const FLAG: &str = "--successor";
 pub(super) struct Heritage {
     successor: Option<Successor>,
     sockets: Mutex<Arc<[TcpListener]>>,
+    succeeded: Arc<AtomicBool>,
 }
 
 impl Heritage {
     /// Of a process that `successor` can succeed, or none.
     pub(super) fn new(successor: Option<Successor>, sockets: impl IntoIterator<Item = TcpListener>) -> Self {
-        Self { successor, sockets: Mutex::new(sockets.into_iter().collect()) }
+        Self { successor, sockets: Mutex::new(sockets.into_iter().collect()), succeeded: Arc::default() }
+    }
+
+    /// Whether another process has taken over.
+    pub(super) fn succeeded(&self) -> &Arc<AtomicBool> {
+        &self.succeeded
     }
 
     /// How this process would be succeeded; `None`, and a warning, when that is not known.
@@ -53,6 +60,7 @@ impl Heritage {
             match handed_over.unwrap_or_else(|_| Err("handing over failed within the proxy".to_owned())) {
                 Ok(successor) => {
                     watch.hand_over();
+                    self.succeeded.store(true, Ordering::Relaxed);
                     service_manager::succeeded_by(successor.pid);
                     tracing::info!(pid = successor.pid, "another process has taken over");
                     return;

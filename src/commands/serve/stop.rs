@@ -1,6 +1,7 @@
 //! The end of the process.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use super::evidence::{self, Evidence};
 use super::heritage::Heritage;
 use super::service_manager;
 use super::watch::Watch;
+use crate::gateway::PARTING;
 use crate::limit::{InFlight, Limits};
 use crate::upstream::ConnectTimeouts;
 
@@ -58,6 +60,7 @@ impl ShutdownSignalWatch for Stop {
         let (in_flight, limits, evidence) =
             (Arc::clone(&self.in_flight), Arc::clone(&self.limits), Arc::clone(&self.evidence));
         let watch = Arc::clone(&self.watch);
+        let succeeded = self.heritage.succeeded().load(Ordering::Relaxed);
         let cutting = cutting(self.connect);
         tracing::info!(requests = in_flight.count(), "draining");
         let hurried = Arc::clone(&self.in_flight);
@@ -67,7 +70,7 @@ impl ShutdownSignalWatch for Stop {
             hurried.cut();
         });
         std::thread::spawn(move || {
-            std::thread::sleep(SETTLE);
+            std::thread::sleep(if succeeded { PARTING.min(drain) } else { SETTLE });
             let late = in_flight.wait_for_none(drain);
             let any_cut = late > 0 || in_flight.is_cut();
             in_flight.cut();
