@@ -354,7 +354,8 @@ impl<D: Disk> Writer<D> {
         let outage = self.to_tell();
         let gap = outage.map(|outage| gap(&outage, now)).transpose()?;
         // Durable or not, what is signed is on disk.
-        let durable = self.rules.durable || seal != Seal::None || !self.group.flushes.is_empty();
+        // So is what somebody waits for: it was promised before a reload may have said otherwise.
+        let durable = self.rules.durable || seal != Seal::None || self.group.is_awaited();
         let records = self.group.records.iter().map(Vec::as_slice).chain(gap.as_deref());
         let count = self.group.records.len() + usize::from(gap.is_some()) + usize::from(seal != Seal::None);
         self.shared.set_busy(true);

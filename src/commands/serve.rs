@@ -19,6 +19,7 @@ use pingora::server::RunArgs;
 use pingora::server::configuration::ServerConf;
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
+use tokio::signal::unix::SignalKind;
 use tokio::sync::oneshot;
 
 use self::evidence::Evidence;
@@ -37,7 +38,7 @@ use crate::config::Config;
 use crate::credential::keep_from_core_dumps;
 use crate::gateway::{BoundSocket, Corridor, Entrance, MAX_ATTEMPTS, SocketService};
 use crate::handover::{Predecessor, Successor};
-use crate::telemetry::{LogFormat, Metrics, SpanTap, expect_log_signal, init_logs};
+use crate::telemetry::{LogFormat, Metrics, SpanTap, expect_log_signal, expect_signal, init_logs};
 
 pub(super) fn command(path: &Path, log: LogFormat, successor: bool) -> Outcome {
     init_logs(log, "warn,portcullis=info");
@@ -45,6 +46,7 @@ pub(super) fn command(path: &Path, log: LogFormat, successor: bool) -> Outcome {
         tracing::warn!(%error, "a core dump of this process would show its keys");
     }
     expect_log_signal();
+    expect_signal(SignalKind::hangup(), "SIGHUP"); // a reload may be asked for before anybody follows it
     let predecessor = successor.then(Predecessor::on_standard_input).transpose();
     let predecessor =
         predecessor.map_err(|error| format!("--successor: the standard input has no sockets: {error}"))?;

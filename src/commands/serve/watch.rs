@@ -135,8 +135,8 @@ impl Watch {
 
     /// Keeps and records what has changed.
     async fn tell(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
+        if events.is_empty() || self.handed_over.load(Ordering::Relaxed) {
+            return; // the file and the lines are the other process's
         }
         let (file, held) = (self.file.clone(), self.containments.held());
         match tokio::task::spawn_blocking(move || file.save(&held)).await {
