@@ -143,17 +143,20 @@ impl Proxy {
         admin_service.add_tcp(&admin.address().to_string());
 
         let is_first = predecessor.is_none();
+        if !is_first {
+            watch.rest(); // until it takes over
+        }
         let (open, opened) = predecessor.is_some().then(oneshot::channel).unzip();
         let sockets = server.add_service(SocketService::new(vec![listen, admin], opened));
         server.add_service(proxy).add_dependency(&sockets);
         server.add_service(admin_service).add_dependency(&sockets);
-        let (counts, log) = (Arc::clone(&limits), Arc::clone(&evidence));
+        let (counts, log, resting) = (Arc::clone(&limits), Arc::clone(&evidence), Arc::clone(&watch));
         let on_ready: OnReady = match predecessor.zip(open) {
             None => Box::new(on_ready),
             // It waits for another process: not on a thread of tasks.
             Some((predecessor, open)) => Box::new(move || {
                 std::thread::spawn(move || {
-                    take_over(predecessor, &counts, &log, open);
+                    take_over(predecessor, &counts, &resting, &log, open);
                     on_ready();
                 });
             }),

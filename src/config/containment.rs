@@ -7,7 +7,7 @@ use super::reader::Section;
 use crate::anomaly::Signal;
 use crate::claude::Family;
 use crate::containment::{Action, Mode, Of, Rule};
-use crate::limit::Rate;
+use crate::limit::{Rate, Unit};
 
 /// Longer is no containment but a decision, for which there are grants and revocations.
 const LONGEST: Duration = Duration::from_secs(86_400);
@@ -69,6 +69,17 @@ fn rule(section: &Section<'_>) -> Option<Rule> {
 
 fn action(section: &Section<'_>) -> Option<Action> {
     let rate = section.parsed::<Rate>("rate", "a rate such as \"6/min\" (s, min, hour, day)");
+    let rate = rate.filter(|rate| {
+        let fits = rate.unit != Unit::Month;
+        if !fits {
+            section.fault(
+                "rate",
+                "is of a month, and no containment lasts so long",
+                "write a rate by s, min, hour or day",
+            );
+        }
+        fits
+    });
     let families: Vec<Option<Family>> = section.texts("families").iter().map(|label| Family::labelled(label)).collect();
     if families.contains(&None) {
         section.fault("families", "has a name that is no family", "write haiku, sonnet, opus, fable, mythos or other");
@@ -111,6 +122,14 @@ mod tests {
     fn parse(toml: &str) -> Result<Vec<Rule>, String> {
         let document = Document::new(Path::new("portcullis.toml"), toml.to_owned());
         document.read(|root| read(root, true)).map_err(|faults| faults.to_string())
+    }
+
+    #[test]
+    fn a_throttle_of_a_month_is_a_fault() {
+        let rule = "[[containment]]\nname = \"n\"\nsignals = [\"requests\"]\nof = \"subject\"\naction = \"throttle\"\nfor = \"1h\"";
+        assert!(parse(&format!("{rule}\nrate = \"300/day\"")).is_ok());
+        let faults = parse(&format!("{rule}\nrate = \"300/month\"")).unwrap_err();
+        assert!(faults.contains("rate") && faults.contains("day"), "{faults}");
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub struct Held {
     pub until: SystemTime,
     /// When it was lifted: until its end none of this rule begins for this target.
     pub lifted: bool,
-    /// Milliseconds since 1970 at which the next request may come, of a throttle.
+    /// Microseconds since 1970 at which the next request may come, of a throttle.
     pub(super) next: Arc<AtomicU64>,
 }
 
@@ -73,9 +73,12 @@ pub enum Released {
 /// By whom they are about, for requests.
 #[derive(Debug, Default)]
 struct Active {
-    subjects: HashMap<(String, String), Vec<Held>>,
-    teams: HashMap<(String, String), Vec<Held>>,
+    subjects: ByName,
+    teams: ByName,
 }
+
+/// By the issuer's name, and the subject's or the team's.
+type ByName = HashMap<String, HashMap<String, Vec<Held>>>;
 
 #[derive(Debug, Default)]
 struct List {
@@ -104,16 +107,12 @@ impl Containments {
     /// Containments by these rules, with those that are in force from before.
     pub fn new(rules: Vec<Rule>, held: Vec<Held>) -> Self {
         let new = Self { rules, active: ArcSwapOption::empty(), list: Mutex::default() };
-        {
-            let mut list = new.list();
-            list.held = held;
-            list.held.truncate(MOST);
-            new.publish(&list);
-        }
+        new.adopt(held);
         new
     }
 
-    /// Whether the request may go on. While nobody is contained this is one load.
+    /// Whether the request may go on at this time, which is asked for where it matters: while nobody is contained this is one
+    /// load.
     ///
     /// # Errors
     /// [`Denial::Contained`] or [`Denial::Throttled`].
@@ -121,16 +120,15 @@ impl Containments {
         &self,
         asking: &Asking<'_>,
         families: impl Iterator<Item = Family>,
-        now: SystemTime,
+        now: impl FnOnce() -> SystemTime,
     ) -> Result<(), Denial> {
         let active = self.active.load();
         let Some(active) = &*active else { return Ok(()) };
+        let now = now();
         let families: SmallVec<[Family; 4]> = families.collect();
-        let of = |map: &HashMap<(String, String), Vec<Held>>, name: &str| {
-            for held in map.get(&(asking.issuer.to_owned(), name.to_owned())).into_iter().flatten() {
-                held.admit(&families, now)?;
-            }
-            Ok(())
+        let of = |names: &ByName, name: &str| {
+            let held = names.get(asking.issuer).and_then(|names| names.get(name));
+            held.into_iter().flatten().try_for_each(|held| held.admit(&families, now))
         };
         of(&active.subjects, asking.subject)?;
         if !active.teams.is_empty() {
@@ -208,6 +206,14 @@ impl Containments {
         events
     }
 
+    /// Puts what another process has in force in the place of what there is.
+    pub fn adopt(&self, held: Vec<Held>) {
+        let mut list = self.list();
+        list.held = held;
+        list.held.truncate(MOST);
+        self.publish(&list);
+    }
+
     /// All of them, those that were lifted among them.
     pub fn held(&self) -> Vec<Held> {
         self.list().held.clone()
@@ -225,8 +231,8 @@ impl Containments {
                 Target::Subject { .. } => &mut active.subjects,
                 Target::Team { .. } => &mut active.teams,
             };
-            let key = (held.target.issuer().to_owned(), held.target.name().to_owned());
-            map.entry(key).or_default().push(held.clone());
+            let names = map.entry(held.target.issuer().to_owned()).or_default();
+            names.entry(held.target.name().to_owned()).or_default().push(held.clone());
         }
         let is_empty = active.subjects.is_empty() && active.teams.is_empty();
         self.active.store((!is_empty).then(|| Arc::new(active)));
@@ -258,20 +264,22 @@ impl Held {
 
     /// Lets a request by when it is its time (the generic cell rate algorithm, with room for a tenth of the rate at once).
     fn pace(&self, rate: Rate, now: SystemTime) -> Result<(), Duration> {
-        let now = u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()).unwrap_or_default();
-        let span = match rate.unit {
-            Unit::Second => 1_000,
-            Unit::Minute => 60_000,
-            Unit::Hour => 3_600_000,
-            Unit::Day | Unit::Month => 86_400_000,
+        let now = u64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()).unwrap_or_default();
+        let seconds: u64 = match rate.unit {
+            Unit::Second => 1,
+            Unit::Minute => 60,
+            Unit::Hour => 3_600,
+            Unit::Day => 86_400,
+            Unit::Month => 31 * 86_400, // no containment lasts so long, and the configuration refuses it
         };
-        let step = (span / rate.amount).max(1);
+        let span = seconds * 1_000_000;
+        let step = span.div_ceil(rate.amount.max(1));
         let slack = step.max(span / 10) - step;
         let next = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
             let next = if next > now.saturating_add(2 * span) { now } else { next.max(now) }; // a clock that was set back
             (next <= now + slack).then_some(next + step)
         });
-        next.map(drop).map_err(|next| Duration::from_millis(next.saturating_sub(now + slack).max(1000)))
+        next.map(drop).map_err(|next| Duration::from_micros(next.saturating_sub(now + slack).max(1_000_000)))
     }
 }
 

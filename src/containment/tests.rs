@@ -51,7 +51,7 @@ fn ask(
     now: SystemTime,
 ) -> Result<(), Denial> {
     let teams: Vec<String> = teams.iter().map(|team| (*team).to_owned()).collect();
-    containments.admit(&Asking { issuer: "okta", subject, teams: &teams }, std::iter::once(family), now)
+    containments.admit(&Asking { issuer: "okta", subject, teams: &teams }, std::iter::once(family), || now)
 }
 
 fn reason(outcome: Result<(), Denial>) -> Option<&'static str> {
@@ -98,6 +98,32 @@ fn a_throttle_lets_by_what_its_rate_allows() {
     let denial = (0..9).find_map(|_| ask(&containments, "alice", &[], Family::Haiku, at(71)).err()).unwrap();
     assert_eq!((denial.reason(), denial.error_type().status()), ("contained_rate", 429));
     assert!(denial.retry_after().unwrap() >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_throttle_is_as_tight_as_it_says_at_any_rate() {
+    for (rate, seconds, due) in [("501/s", 1, 500), ("3000/s", 1, 2_994), ("7/min", 60, 7), ("36000/hour", 1, 10)] {
+        let limit: crate::limit::Rate = rate.parse().unwrap();
+        let containments = Containments::new(vec![rule(Of::Subject, Action::Throttle(limit))], Vec::new());
+        containments.beat(&snapshot(vec![alarm(subject("alice"))]), at(0));
+        let passed = (0..10_000 * seconds).filter(|&tick| {
+            let now = at(10) + Duration::from_micros(tick * 100);
+            ask(&containments, "alice", &[], Family::Haiku, now).is_ok()
+        });
+        let (passed, burst) = (passed.count(), usize::try_from(limit.amount / 10).unwrap() + 1);
+        assert!((due..=due + burst).contains(&passed), "{rate}: {passed}");
+    }
+}
+
+#[test]
+fn what_another_process_has_in_force_is_adopted() {
+    let first = Containments::new(vec![rule(Of::Subject, Action::Refuse)], Vec::new());
+    let second = Containments::new(vec![rule(Of::Subject, Action::Refuse)], Vec::new());
+    first.beat(&snapshot(vec![alarm(subject("alice"))]), at(0));
+    assert!(ask(&second, "alice", &[], Family::Haiku, at(1)).is_ok());
+    second.adopt(first.held());
+    assert_eq!(reason(ask(&second, "alice", &[], Family::Haiku, at(1))), Some("contained"));
+    assert!(second.beat(&snapshot(vec![alarm(subject("alice"))]), at(2)).is_empty(), "it is not begun again");
 }
 
 #[test]

@@ -15,7 +15,7 @@ impl Gateway {
     /// Whether a containment lets the call pass.
     pub(super) fn admit_contained(&self, caller: &Caller, call: &Peek) -> Result<(), Denial> {
         let asking = Asking { issuer: caller.issuer(), subject: caller.subject(), teams: caller.teams() };
-        self.containments.admit(&asking, call.models().map(Model::family), SystemTime::now())
+        self.containments.admit(&asking, call.models().map(Model::family), SystemTime::now)
     }
 
     /// Tells the signals of a request by its record. Whoever left before a decision, or asked what is answered here, is no

@@ -58,11 +58,15 @@ impl Successor {
     }
 
     /// Starts the successor, and returns once it accepts connections on `sockets`. It is given `counts` as they are when it is
-    /// ready. Blocks.
+    /// ready; `None` calls it off. Blocks.
     ///
     /// # Errors
     /// What went wrong; the successor is not there any more then.
-    pub fn hand_over(&self, sockets: &[TcpListener], counts: impl FnOnce() -> Vec<u8>) -> Result<HandedOver, String> {
+    pub fn hand_over(
+        &self,
+        sockets: &[TcpListener],
+        counts: impl FnOnce() -> Option<Vec<u8>>,
+    ) -> Result<HandedOver, String> {
         let (mut stream, theirs) = UnixStream::pair().map_err(|error| error.to_string())?;
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).stdin(Stdio::from(OwnedFd::from(theirs)));
@@ -80,7 +84,8 @@ impl Successor {
             send_sockets(&mut stream, sockets)?;
             receive(&mut stream, Kind::Prepared)?;
             step(&mut stream, LAST_STEP)?;
-            send(&mut stream, Kind::Counts, &counts())?;
+            let counts = counts().ok_or_else(|| io::Error::from(io::ErrorKind::Interrupted))?;
+            send(&mut stream, Kind::Counts, &counts)?;
             receive(&mut stream, Kind::Serving).map(drop)
         })();
         done.map_err(|error: io::Error| child.problem(&error))?;
@@ -98,6 +103,9 @@ impl Unproven {
 
     /// What to say of a child that does not answer as it should.
     fn problem(&mut self, error: &io::Error) -> String {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return "this process ends, and was to go first".to_owned();
+        }
         let ended = self.0.as_mut().and_then(|child| {
             // Whoever closes its end may be on its way out.
             let mut tries = 0..20;

@@ -55,7 +55,7 @@ fn what_is_no_hand_over_is_refused() {
 #[test]
 fn a_successor_that_fails_leaves_everything_as_it_was() {
     let sockets = sockets();
-    let counts = || -> Vec<u8> { panic!("nobody was ready for them") };
+    let counts = || -> Option<Vec<u8>> { panic!("nobody was ready for them") };
     let shell = |script: &str| {
         let arguments = vec!["-c".into(), script.into()];
         Successor::new("/bin/sh".into(), arguments).with_patience(Duration::from_millis(300))

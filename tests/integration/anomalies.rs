@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 use super::harness::{HAIKU, Proxy, Sandbox, message, request_id, run};
+use super::upgrade::Line;
 
 /// Times of the proxy's own are shortened: a baseline of seconds in place of weeks.
 const CONFIGURATION: &str = r#"
@@ -118,6 +119,12 @@ async fn a_spike_is_seen_contained_recorded_and_lifted() {
     })
     .await;
 
+    // Nor does a process that takes over.
+    let mut line = Line::of(&proxy);
+    line.upgrade().await;
+    assert_eq!(proxy.post(&runaway, &message(HAIKU)).await.status(), 403);
+    assert_eq!(lines_of(&proxy, "contained").iter().filter(|line| line["name"] == "runaway").count(), 1);
+
     let unknown = run(&["contain", "lift", "--config", config, "ffff"]);
     assert_eq!(unknown.status.code(), Some(1));
     let id = contained["containment"].as_str().unwrap();
@@ -128,8 +135,8 @@ async fn a_spike_is_seen_contained_recorded_and_lifted() {
     assert_eq!((&released["containment"], &released["cause"]), (&contained["containment"], &"lifted".into()));
     assert!(run(&["contain", "list", "--config", config]).stdout.is_empty());
 
-    let audit = proxy.audit.clone();
-    proxy.stop();
-    let verified = run(&["audit", "verify", audit.to_str().unwrap()]);
+    line.stop().await;
+    assert_eq!(lines_of(&proxy, "released").len(), 1, "by one process alone");
+    let verified = run(&["audit", "verify", proxy.audit.to_str().unwrap()]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
 }

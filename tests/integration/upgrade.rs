@@ -11,7 +11,7 @@ use super::harness::load::Load;
 use super::harness::{HAIKU, Proxy, message, run, streamed};
 
 /// The line of processes that a proxy is: each succeeds the one before. The last one ends with this value.
-struct Line<'p> {
+pub struct Line<'p> {
     proxy: &'p Proxy,
     pid: u32,
     upgrades: usize,
@@ -20,7 +20,7 @@ struct Line<'p> {
 const TAKEN_OVER: &str = "another process has taken over";
 
 impl<'p> Line<'p> {
-    fn of(proxy: &'p Proxy) -> Self {
+    pub fn of(proxy: &'p Proxy) -> Self {
         Self { proxy, pid: proxy.pid(), upgrades: 0 }
     }
 
@@ -30,7 +30,7 @@ impl<'p> Line<'p> {
     }
 
     /// Has the process that serves succeeded by another one.
-    async fn upgrade(&mut self) {
+    pub async fn upgrade(&mut self) {
         assert!(self.signal("USR2"));
         self.upgrades += 1;
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl<'p> Line<'p> {
     }
 
     /// Ends the process that serves, and waits until it is gone.
-    async fn stop(&self) {
+    pub async fn stop(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         assert!(self.signal("TERM"));
         while self.signal("0") {

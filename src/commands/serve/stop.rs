@@ -1,7 +1,6 @@
 //! The end of the process.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,11 +55,10 @@ impl ShutdownSignalWatch for Stop {
             _ = quit.recv() => end(self.drain),
             _ = interrupt.recv() => end(Duration::ZERO),
         };
-        self.heritage.give_up(); // else connections would wait for nobody
+        let succeeded = self.heritage.close().await;
         let (in_flight, limits, evidence) =
             (Arc::clone(&self.in_flight), Arc::clone(&self.limits), Arc::clone(&self.evidence));
         let watch = Arc::clone(&self.watch);
-        let succeeded = self.heritage.succeeded().load(Ordering::Relaxed);
         let cutting = cutting(self.connect);
         tracing::info!(requests = in_flight.count(), "draining");
         let hurried = Arc::clone(&self.in_flight);

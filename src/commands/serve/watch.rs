@@ -21,8 +21,10 @@ pub(super) struct Watch {
     /// The file of lifts as it was at the last look.
     followed: Mutex<Option<FollowedFile>>,
     audit: AuditLog,
-    /// Another process watches, and writes the files.
-    handed_over: AtomicBool,
+    /// Another process watches and writes the files: the one before, or the one after.
+    rests: AtomicBool,
+    /// Held while the file of containments is written: an older state must not land on a newer one.
+    saving: Mutex<()>,
 }
 
 /// Time between two writes of what was learnt.
@@ -52,7 +54,8 @@ impl Watch {
             lifts: LiftFile::within(folder),
             followed: Mutex::default(),
             audit,
-            handed_over: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
+            saving: Mutex::default(),
         })
     }
 
@@ -65,7 +68,7 @@ impl Watch {
             let mut saved = Instant::now();
             loop {
                 beat.tick().await;
-                if self.handed_over.load(Ordering::Relaxed) {
+                if self.rests() {
                     continue;
                 }
                 self.beat().await;
@@ -81,6 +84,9 @@ impl Watch {
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 look.tick().await;
+                if self.rests() {
+                    continue;
+                }
                 let watch = Arc::clone(&self);
                 let ids = tokio::task::spawn_blocking(move || watch.look()).await.unwrap_or_default();
                 if !ids.is_empty() {
@@ -91,14 +97,34 @@ impl Watch {
         tokio::join!(beats, lifts);
     }
 
-    /// Another process watches from now on, which has read what this one has kept.
-    pub(super) fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Relaxed);
+    /// Leaves watching to another process; once this returns, nothing is written any more. Blocks.
+    pub(super) fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+        drop(self.saving.lock().unwrap_or_else(PoisonError::into_inner)); // a write that is under way ends first
+    }
+
+    /// Watches again: the other process does not.
+    pub(super) fn wake(&self) {
+        self.rests.store(false, Ordering::Relaxed);
+    }
+
+    /// Goes on where another process rests, with what it has in force. Blocks.
+    ///
+    /// # Errors
+    /// When that cannot be read; what was in force at the start stays so.
+    pub(super) fn go_on(&self) -> Result<(), String> {
+        let held = self.file.load().map(|held| self.containments.adopt(held));
+        self.wake();
+        held
+    }
+
+    fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// Writes what was learnt. Blocks.
     pub(super) fn keep(&self) {
-        if self.handed_over.load(Ordering::Relaxed) {
+        if self.rests() {
             return;
         }
         if let Some(signals) = &self.signals
@@ -108,7 +134,12 @@ impl Watch {
         }
     }
 
-    async fn beat(&self) {
+    fn save(&self) -> std::io::Result<()> {
+        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.rests() { Ok(()) } else { self.file.save(&self.containments.held()) }
+    }
+
+    async fn beat(self: &Arc<Self>) {
         let now = SystemTime::now();
         let snapshot = self.signals.as_ref().map_or_else(Arc::<Snapshot>::default, |signals| signals.beat(now));
         self.tell(self.containments.beat(&snapshot, now)).await;
@@ -134,15 +165,14 @@ impl Watch {
     }
 
     /// Keeps and records what has changed.
-    async fn tell(&self, events: Vec<Event>) {
-        if events.is_empty() || self.handed_over.load(Ordering::Relaxed) {
-            return; // the file and the lines are the other process's
+    async fn tell(self: &Arc<Self>, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
         }
-        let (file, held) = (self.file.clone(), self.containments.held());
-        match tokio::task::spawn_blocking(move || file.save(&held)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "cannot write the containments: a restart would change them"),
-            Err(error) => tracing::error!(%error, "cannot write the containments: a restart would change them"),
+        let watch = Arc::clone(self);
+        let saved = tokio::task::spawn_blocking(move || watch.save()).await;
+        if let Err(error) = saved.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            tracing::error!(%error, "cannot write the containments: a restart would change them");
         }
         let time = rfc3339(SystemTime::now());
         for event in events {
