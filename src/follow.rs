@@ -4,6 +4,8 @@
 //! a new file over it, by writing it anew in place, on a file system that notifies nobody. A look costs one `stat` while
 //! nothing changes. What a change means, and whether it is good, is for the follower to say.
 
+mod certificates;
+
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+pub use certificates::{FollowedCertificates, follow};
 
 /// Time between two looks.
 pub const INTERVAL: Duration = Duration::from_millis(250);

@@ -5,8 +5,7 @@
 //! under another certificate or another authority is resumed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -17,11 +16,13 @@ use rustls_pki_types::CertificateDer;
 use zeroize::Zeroizing;
 
 use crate::config::pem;
-use crate::expiry::{Expiry, Reminder, Validity, When};
-use crate::follow::{self, FollowedFile, Look, Trouble};
+use crate::expiry::{Expiry, Validity, When};
+use crate::follow::{self, FollowedCertificates, FollowedFile};
 
 /// Longest file that is read.
 const MAX_FILE: u64 = 1 << 20;
+/// As the log calls these certificates.
+const WHOSE: &str = "the listener's";
 
 /// Where a set comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +55,7 @@ pub enum TlsFault {
 pub struct ListenerTls {
     sources: TlsSources,
     current: ArcSwap<Set>,
-    follower: Mutex<Follower>,
-    reloads: AtomicU64,
-    faulty: AtomicBool,
+    followed: FollowedCertificates<TlsFault>,
 }
 
 /// One consistent set.
@@ -69,12 +68,6 @@ struct Set {
     expiries: Vec<Expiry>,
 }
 
-struct Follower {
-    files: Vec<FollowedFile>,
-    trouble: Trouble<Vec<TlsFault>>,
-    reminder: Reminder,
-}
-
 impl ListenerTls {
     /// Reads the first set. Blocks.
     ///
@@ -83,14 +76,7 @@ impl ListenerTls {
     pub fn open(sources: TlsSources) -> Result<Self, Vec<TlsFault>> {
         let mut files = Vec::new();
         let set = sources.read(&mut files)?;
-        let follower = Follower { files, trouble: Trouble::none(), reminder: Reminder::default() };
-        Ok(Self {
-            sources,
-            current: ArcSwap::from_pointee(set),
-            follower: Mutex::new(follower),
-            reloads: AtomicU64::new(0),
-            faulty: AtomicBool::new(false),
-        })
+        Ok(Self { sources, current: ArcSwap::from_pointee(set), followed: FollowedCertificates::new(WHOSE, files) })
     }
 
     /// Where its sets come from.
@@ -110,72 +96,34 @@ impl ListenerTls {
 
     /// How many sets were taken over since the start.
     pub fn reloads_total(&self) -> u64 {
-        self.reloads.load(Ordering::Relaxed)
+        self.followed.reloads_total()
     }
 
     /// Whether the files do not fit at the last look, so that an older set is in force.
     pub fn is_faulty(&self) -> bool {
-        self.faulty.load(Ordering::Relaxed)
+        self.followed.is_faulty()
     }
 
     /// Follows the files, and warns of the end of what is in force, for as long as the future is polled.
     pub async fn follow(self: Arc<Self>) {
-        let mut beat = tokio::time::interval(follow::INTERVAL);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            beat.tick().await;
-            let listener = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || listener.look(SystemTime::now())).await;
-            // At a stop a look is only called off.
-            if let Err(error) = looked {
-                if error.is_panic() {
-                    tracing::error!(%error, "the listener's certificates are followed no longer");
-                }
-                return;
-            }
-        }
+        follow::follow(WHOSE, self, Self::look).await;
     }
 
     /// Looks at the files once. Blocks.
     fn look(&self, now: SystemTime) {
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = follower.trouble.is_there();
-        for file in &mut follower.files {
-            changed |= !matches!(file.look(), Ok(Look::AsBefore));
-        }
-        if changed {
-            match self.renew(&mut follower.files) {
-                Ok(()) if follower.trouble.over() => tracing::info!("the listener's certificates fit again"),
-                Ok(()) => {}
-                Err(faults) => {
-                    if let Some(faults) = follower.trouble.found(faults) {
-                        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                        let faults = faults.join(", ");
-                        tracing::error!(
-                            faults,
-                            "the listener's certificates do not fit; the last good ones stay in force"
-                        );
-                    }
-                }
-            }
-            self.faulty.store(follower.trouble.is_there(), Ordering::Relaxed);
-        }
-        follower.reminder.tell(&self.expiries(), now);
+        self.followed.look(now, |files| self.renew(files), || self.expiries());
     }
 
-    /// Reads all files, and takes over what they hold if it fits and is another set.
-    fn renew(&self, files: &mut Vec<FollowedFile>) -> Result<(), Vec<TlsFault>> {
-        let mut read = Vec::with_capacity(files.len());
-        let set = self.sources.read(&mut read)?;
-        *files = read;
+    /// Reads all files, and takes over what they hold if it fits and is another set; whether it is.
+    fn renew(&self, files: &mut Vec<FollowedFile>) -> Result<bool, Vec<TlsFault>> {
+        let set = self.sources.read(files)?;
         if set.is_as(&self.current.load()) {
-            return Ok(());
+            return Ok(false);
         }
         let ends = set.expiries.iter().map(|expiry| expiry.not_after).min().map(|end| When(end).to_string());
         self.current.store(Arc::new(set));
-        self.reloads.fetch_add(1, Ordering::Relaxed);
         tracing::info!(ends, "took over the listener's new certificates");
-        Ok(())
+        Ok(true)
     }
 }
 

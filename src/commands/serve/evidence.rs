@@ -1,7 +1,7 @@
 //! The audit log and what carries it, and spans, away from this host.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::house::log_rules;
@@ -45,6 +45,15 @@ pub(super) struct Taps {
 struct Carriers {
     exports: Exports,
     shipper: Option<Shipper>,
+    /// Nothing is started any more.
+    is_closed: bool,
+}
+
+impl Carriers {
+    /// Puts `exports` in the place of those that are there; gives back which are to be stopped.
+    fn replace_exports(&mut self, exports: Exports) -> Exports {
+        if self.is_closed { exports } else { std::mem::replace(&mut self.exports, exports) }
+    }
 }
 
 /// Threads that send to the collector.
@@ -111,7 +120,7 @@ impl Evidence {
             .map_err(|error| format!("segments cannot be shipped: {error}"))?;
         let evidence = Self {
             audit,
-            carriers: Mutex::new(Carriers { exports, shipper }),
+            carriers: Mutex::new(Carriers { exports, shipper, is_closed: false }),
             closed: OnceLock::new(),
             directory: config.directory.clone(),
             metrics: Arc::clone(metrics),
@@ -145,19 +154,28 @@ impl Evidence {
 
     /// Puts the carriers in the place of those that are there, which get away what they have. Not for async code.
     pub(super) fn take_over(&self, Prepared { export, ship }: Prepared) {
-        let mut carriers = self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(export) = export {
-            std::mem::replace(&mut carriers.exports, export).stop(EXPORT);
+            let former = self.carriers().replace_exports(export);
+            former.stop(EXPORT);
         }
         let Some((ship, keep)) = ship else { return };
         // One after the other: two would ship the same segments.
-        if let Some(former) = carriers.shipper.take() {
+        let former = self.carriers().shipper.take();
+        if let Some(former) = former {
             former.stop(SHIP);
+        }
+        let mut carriers = self.carriers();
+        if carriers.is_closed {
+            return; // the process ends meanwhile
         }
         match Shipper::start(ship, keep, &self.directory, self.metrics.ship.clone()) {
             Ok(shipper) => carriers.shipper = shipper,
             Err(error) => tracing::error!(%error, "segments cannot be shipped until the next reload or restart"),
         }
+    }
+
+    fn carriers(&self) -> MutexGuard<'_, Carriers> {
+        self.carriers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Closes the log; whether all that was handed over is in it. What does not get away from here in time is shipped after
@@ -169,8 +187,8 @@ impl Evidence {
 
     fn close_once(&self) -> bool {
         let recorded = self.audit.stop(CLOSE);
-        let carriers = &mut *self.carriers.lock().unwrap_or_else(PoisonError::into_inner);
-        let Carriers { exports, shipper } = std::mem::take(carriers);
+        let last = Carriers { is_closed: true, ..Carriers::default() };
+        let Carriers { exports, shipper, .. } = std::mem::replace(&mut *self.carriers(), last);
         exports.stop(EXPORT);
         if let Some(shipper) = shipper {
             let in_time = shipper.stop(SHIP);

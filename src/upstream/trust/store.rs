@@ -1,8 +1,8 @@
 //! The set in force, and the files that it follows.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
@@ -11,12 +11,14 @@ use zeroize::Zeroizing;
 
 use super::{ClientIdentity, Roots, Trust, TrustFault};
 use crate::credential::SecretSource;
-use crate::expiry::{Expiry, Reminder, When};
-use crate::follow::{self, FollowedFile, Look, Trouble};
+use crate::expiry::{Expiry, When};
+use crate::follow::{self, FollowedCertificates, FollowedFile};
 use crate::upstream::pin::Pin;
 
 /// Longest file that is read; a bundle of all public roots has a quarter of it.
 const MAX_FILE: u64 = 1 << 20;
+/// As the log calls these certificates.
+const WHOSE: &str = "the upstream's";
 
 /// How many stores this process has opened.
 static SERIES: AtomicU32 = AtomicU32::new(0);
@@ -32,7 +34,6 @@ pub struct TrustSources {
 }
 
 /// The set in force. It follows its files: when one changes, all are read together, and taken over only if the whole fits.
-/// What does not fit keeps the set in force, and is tried again at each look: a certificate may be written before its key.
 ///
 /// New connections are made from the new set at once; those of the old one are not used for new requests.
 pub struct TrustStore {
@@ -41,15 +42,7 @@ pub struct TrustStore {
     server_name: ServerName<'static>,
     sources: TrustSources,
     current: ArcSwap<Trust>,
-    follower: Mutex<Follower>,
-    reloads: AtomicU64,
-    faulty: AtomicBool,
-}
-
-struct Follower {
-    files: Vec<FollowedFile>,
-    trouble: Trouble<Vec<TrustFault>>,
-    reminder: Reminder,
+    followed: FollowedCertificates<TrustFault>,
 }
 
 /// What one reading has found.
@@ -72,15 +65,12 @@ impl TrustStore {
         let Parts { roots, client } = sources.read(&mut files, now)?;
         let series = SERIES.fetch_add(1, Ordering::Relaxed);
         let trust = Trust::new(roots, client, &sources.pins, 0).map_err(|fault| vec![fault])?.of_series(series);
-        let follower = Follower { files, trouble: Trouble::none(), reminder: Reminder::default() };
         Ok(Self {
             series,
             server_name,
             sources,
             current: ArcSwap::from_pointee(trust),
-            follower: Mutex::new(follower),
-            reloads: AtomicU64::new(0),
-            faulty: AtomicBool::new(false),
+            followed: FollowedCertificates::new(WHOSE, files),
         })
     }
 
@@ -101,68 +91,31 @@ impl TrustStore {
 
     /// How many sets were taken over since the start.
     pub fn reloads_total(&self) -> u64 {
-        self.reloads.load(Ordering::Relaxed)
+        self.followed.reloads_total()
     }
 
     /// Whether the files do not fit at the last look, so that an older set is in force.
     pub fn is_faulty(&self) -> bool {
-        self.faulty.load(Ordering::Relaxed)
+        self.followed.is_faulty()
     }
 
     /// Follows the files, and warns of the end of what is in force, for as long as the future is polled.
     pub async fn follow(self: Arc<Self>) {
         tell_left_out(&self.current());
-        let mut beat = tokio::time::interval(follow::INTERVAL);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            beat.tick().await;
-            let store = Arc::clone(&self);
-            let looked = tokio::task::spawn_blocking(move || store.look(SystemTime::now())).await;
-            // At a stop a look is only called off.
-            if let Err(error) = looked {
-                if error.is_panic() {
-                    tracing::error!(%error, "the upstream's certificates are followed no longer");
-                }
-                return;
-            }
-        }
+        follow::follow(WHOSE, self, Self::look).await;
     }
 
     /// Looks at the files once. Blocks.
     pub(super) fn look(&self, now: SystemTime) {
-        let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = follower.trouble.is_there();
-        for file in &mut follower.files {
-            changed |= !matches!(file.look(), Ok(Look::AsBefore));
-        }
-        if changed {
-            match self.renew(&mut follower.files, now) {
-                Ok(()) if follower.trouble.over() => tracing::info!("the upstream's certificates fit again"),
-                Ok(()) => {}
-                Err(faults) => {
-                    if let Some(faults) = follower.trouble.found(faults) {
-                        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-                        let faults = faults.join(", ");
-                        tracing::error!(
-                            faults,
-                            "the upstream's certificates do not fit; the last good ones stay in force"
-                        );
-                    }
-                }
-            }
-            self.faulty.store(follower.trouble.is_there(), Ordering::Relaxed);
-        }
-        follower.reminder.tell(&self.expiries(), now);
+        self.followed.look(now, |files| self.renew(files, now), || self.expiries());
     }
 
-    /// Reads all files, and takes over what they hold if it fits and is another set.
-    fn renew(&self, files: &mut Vec<FollowedFile>, now: SystemTime) -> Result<(), Vec<TrustFault>> {
-        let mut read = Vec::with_capacity(files.len());
-        let Parts { roots, client } = self.sources.read(&mut read, now)?;
-        *files = read;
+    /// Reads all files, and takes over what they hold if it fits and is another set; whether it is.
+    fn renew(&self, files: &mut Vec<FollowedFile>, now: SystemTime) -> Result<bool, Vec<TrustFault>> {
+        let Parts { roots, client } = self.sources.read(files, now)?;
         let current = self.current();
         if current.consists_of(&roots, client.as_ref()) {
-            return Ok(());
+            return Ok(false);
         }
         let generation = current.generation() + 1;
         let trust = Trust::new(roots, client, &self.sources.pins, generation).map_err(|fault| vec![fault])?;
@@ -170,9 +123,8 @@ impl TrustStore {
         let ends = trust.expiries().iter().map(|expiry| expiry.not_after).min().map(|end| When(end).to_string());
         tell_left_out(&trust);
         self.current.store(Arc::new(trust));
-        self.reloads.fetch_add(1, Ordering::Relaxed);
         tracing::info!(generation, ends, "took over the upstream's new certificates");
-        Ok(())
+        Ok(true)
     }
 }
 
